@@ -1,0 +1,78 @@
+"""What a flow may ask of the world.
+
+A flow is a generator: it yields effects, a driver (`drive.py`) performs them and sends back what came of it,
+or throws what went wrong. Structs rather than dataclasses, because a cache hit makes one and a frozen
+dataclass costs six times as much to make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, TypeVar, Union
+
+import msgspec
+import tenacity
+from typing_extensions import TypeAlias
+
+from .cache.base import BaseCache
+
+T = TypeVar("T")
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Ask `store` for what it keeps under `key`."""
+
+    store: BaseCache
+    key: str
+
+
+class Save(msgspec.Struct, frozen=True):
+    """Have `store` keep `text` under `key` for `ttl` seconds, or for good."""
+
+    store: BaseCache
+    key: str
+    text: str
+    ttl: float | None
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Call the provider."""
+
+    call: Callable[..., Any]
+    kwargs: Mapping[str, Any]
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Do something that may block: in a thread, where there is an event loop to keep free."""
+
+    work: Callable[[], Any]
+
+
+class Decide(msgspec.Struct, frozen=True):
+    """Ask a tenacity controller what comes next: an attempt, a pause, or the end."""
+
+    controller: tenacity.BaseRetrying
+    state: tenacity.RetryCallState
+
+
+class Sleep(msgspec.Struct, frozen=True):
+    """Pause between two attempts, the way the controller wants it."""
+
+    controller: tenacity.BaseRetrying
+    seconds: float
+
+
+class Share(msgspec.Struct, frozen=True):
+    """Do `work` once for everybody who asks for `key` at the same time.
+
+    Gives `(True, result)` to the one that did it and `(False, result)` to those that waited, at most `patience` seconds.
+    """
+
+    flights: Any
+    key: str
+    work: Callable[[], Flow[Any]]
+    patience: float | None
+
+
+Effect: TypeAlias = Union[Load, Save, Send, Run, Decide, Sleep, Share]
+Flow: TypeAlias = Generator[Effect, Any, T]

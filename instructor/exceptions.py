@@ -1,0 +1,179 @@
+"""The errors we raise.
+
+    InstructorError
+    ├── IncompleteOutputException      the answer was cut off before it was whole
+    ├── RefusalError                   the model or a filter declined to answer
+    ├── InstructorRetryException       every attempt failed; the last error is the cause
+    │   └── TokenBudgetError
+    │       ├── TokenBudgetExceeded
+    │       └── TokenUsageUnavailableError
+    ├── ValidationError
+    ├── ProviderError
+    ├── ConfigurationError             the arguments cannot work; nothing was asked
+    ├── ModeError                      the provider does not know that mode
+    ├── ClientError                    that object is not a client of this provider
+    ├── AsyncValidationError           (also ValueError)
+    ├── ResponseParsingError           (also ValueError) the answer holds no payload
+    └── MultimodalError                (also ValueError)
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from typing_extensions import Self
+
+_ATTEMPT = "<generation number={number!r}>\n<exception>\n    {error}\n</exception>\n<completion>\n    {completion}\n</completion>\n</generation>"
+
+
+class FailedAttempt(NamedTuple):
+    """One attempt that did not give an answer: its number (from 1), its error, what the provider said."""
+
+    attempt_number: int
+    exception: Exception
+    completion: Any | None = None
+
+
+class InstructorError(Exception):
+    """The base of every error of this library; `failed_attempts` lists the attempts that led to it."""
+
+    def __init__(self, *args: Any, failed_attempts: list[FailedAttempt] | None = None) -> None:
+        super().__init__(*args)
+        self.failed_attempts = failed_attempts
+
+    @classmethod
+    def from_exception(cls, exception: Exception, failed_attempts: list[FailedAttempt] | None = None) -> Self:
+        """The same message as `exception`, in our family."""
+        return cls(str(exception), failed_attempts=failed_attempts)
+
+    def __str__(self) -> str:
+        """The message; after several attempts, a list of what went wrong in each, and the last error."""
+        if not self.failed_attempts:
+            return super().__str__()
+        attempts = "\n\n".join(
+            _ATTEMPT.format(number=str(number), error=error, completion=completion)
+            for number, error, completion in self.failed_attempts
+        )
+        last = f"<last_exception>\n    {super().__str__()}\n</last_exception>"
+        return f"<failed_attempts>\n\n{attempts}\n\n</failed_attempts>\n\n{last}"
+
+
+class IncompleteOutputException(InstructorError):
+    """The provider stopped before the answer was whole: raise `max_tokens`, or ask for less."""
+
+    def __init__(
+        self,
+        *args: Any,
+        last_completion: Any | None = None,
+        message: str = "The output is incomplete: it reached the token limit. Raise max_tokens, or ask for less.",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*(args or (message,)), **kwargs)
+        self.last_completion = last_completion
+
+
+class RefusalError(InstructorError):
+    """The model refused, or a filter withheld the answer; the message holds the provider's words."""
+
+    def __init__(self, *args: Any, last_completion: Any | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.last_completion = last_completion
+
+
+class InstructorRetryException(InstructorError):
+    """Every attempt failed; `__cause__` is the last error, `total_usage` what all attempts cost in tokens."""
+
+    def __init__(
+        self,
+        *args: Any,
+        last_completion: Any | None = None,
+        messages: list[Any] | None = None,
+        n_attempts: int,
+        total_usage: Any,
+        create_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.last_completion = last_completion
+        self.messages = messages
+        self.n_attempts = n_attempts
+        self.total_usage = total_usage
+        self.create_kwargs = create_kwargs
+
+
+class TokenBudgetError(InstructorRetryException):
+    """A call with a `token_budget` stopped asking; `budget` is the number of tokens it was given."""
+
+    def __init__(self, *args: Any, budget: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.budget = budget
+
+
+class TokenBudgetExceeded(TokenBudgetError):  # noqa: N818  users know it by this name
+    """A failed attempt left the total at or above the budget."""
+
+
+class TokenUsageUnavailableError(TokenBudgetError):
+    """The provider did not say what an attempt cost, so the budget cannot be kept."""
+
+
+class ValidationError(InstructorError):
+    """A value did not pass validation outside pydantic."""
+
+
+class ProviderError(InstructorError):
+    """A provider could not do what was asked of it."""
+
+    def __init__(self, provider: str, message: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(f"{provider}: {message}", *args, **kwargs)
+        self.provider = provider
+
+
+class ConfigurationError(InstructorError):
+    """The arguments cannot work; nothing was asked and nothing was spent."""
+
+
+class ModeError(InstructorError):
+    """The provider does not know that mode; `valid_modes` are the ones it does."""
+
+    def __init__(self, mode: str, provider: str, valid_modes: list[str], *args: Any, **kwargs: Any) -> None:
+        super().__init__(
+            f"Mode {mode!r} is not supported by {provider!r}. Use one of: {', '.join(valid_modes)}", *args, **kwargs
+        )
+        self.mode = mode
+        self.provider = provider
+        self.valid_modes = valid_modes
+
+
+class ClientError(InstructorError):
+    """The object given is not a client that this provider's SDK makes."""
+
+
+class AsyncValidationError(ValueError, InstructorError):
+    """Async validators refused a value; `errors` holds what each of them said."""
+
+    def __init__(self, message: str, *args: Any, errors: list[ValueError] | None = None, **kwargs: Any) -> None:
+        InstructorError.__init__(self, message, *args, **kwargs)
+        self.errors = errors or []
+
+
+class ResponseParsingError(ValueError, InstructorError):
+    """The answer holds no payload: no tool call, no JSON; `raw_response` is what the provider said."""
+
+    def __init__(
+        self, message: str, *args: Any, mode: str | None = None, raw_response: Any | None = None, **kwargs: Any
+    ) -> None:
+        InstructorError.__init__(self, message, *args, **kwargs)
+        self.mode = mode
+        self.raw_response = raw_response
+
+
+class MultimodalError(ValueError, InstructorError):
+    """An image, a sound or a document cannot be sent."""
+
+    def __init__(
+        self, message: str, *args: Any, content_type: str | None = None, file_path: str | None = None, **kwargs: Any
+    ) -> None:
+        InstructorError.__init__(self, message, *args, **kwargs)
+        self.content_type = content_type
+        self.file_path = file_path

@@ -1,0 +1,166 @@
+"""Hooks: let a program listen to what happens during a call.
+
+>>> hooks = Hooks()
+>>> hooks.on("completion:kwargs", lambda **kwargs: print("asking", kwargs["model"]))
+>>> hooks.emit(HookName.COMPLETION_KWARGS, model="gpt-4o-mini")
+asking gpt-4o-mini
+
+A handler is a guest: what it raises becomes a warning and never reaches the call.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from typing_extensions import Self
+
+Handler = Callable[..., Any]
+
+
+class HookName(str, Enum):
+    """What can be listened to, with the arguments of its handlers."""
+
+    COMPLETION_KWARGS = "completion:kwargs"
+    """Before each attempt: handler(**kwargs of the request)."""
+
+    COMPLETION_RESPONSE = "completion:response"
+    """After each answer of the provider: handler(response)."""
+
+    COMPLETION_ERROR = "completion:error"
+    """When the provider's API failed: handler(error, attempt_number=, max_attempts=, is_last_attempt=)."""
+
+    COMPLETION_LAST_ATTEMPT = "completion:last_attempt"
+    """When the last attempt failed: handler(error, attempt_number=, max_attempts=, is_last_attempt=)."""
+
+    COMPLETION_USAGE = "completion:usage"
+    """After each answer that tells its usage: handler(usage so far, attempt_number=)."""
+
+    PARSE_ERROR = "parse:error"
+    """When an answer did not validate: handler(error, attempt_number=, max_attempts=, is_last_attempt=)."""
+
+
+# Writers replace a whole tuple, so readers need no lock. One lock for all instances is enough for what happens while a
+# program starts, and leaves instances that can be copied and pickled.
+_WRITING = threading.Lock()
+
+
+class Hooks:
+    """The handlers of each hook, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[HookName, tuple[Handler, ...]] = {}
+
+    def on(self, hook_name: HookName | str, handler: Handler) -> None:
+        """Call `handler` whenever the hook fires."""
+        name = self.get_hook_name(hook_name)
+        with _WRITING:
+            self._handlers[name] = (*self._handlers.get(name, ()), handler)
+
+    def off(self, hook_name: HookName | str, handler: Handler) -> None:
+        """Take `handler` off, once; one that is not there is no error."""
+        name = self.get_hook_name(hook_name)
+        with _WRITING:
+            left = list(self._handlers.get(name, ()))
+            if handler in left:
+                left.remove(handler)
+                self._handlers[name] = tuple(left)
+
+    def clear(self, hook_name: HookName | str | None = None) -> None:
+        """Take all handlers off that hook, or off all hooks."""
+        with _WRITING:
+            if hook_name is None:
+                self._handlers.clear()
+            else:
+                self._handlers.pop(self.get_hook_name(hook_name), None)
+
+    def any(self, hook_name: HookName) -> bool:
+        """Whether anybody listens: a cheap question to ask before building the arguments."""
+        return bool(self._handlers.get(hook_name))
+
+    def get_hook_name(self, hook_name: HookName | str) -> HookName:
+        """The hook of that name; ValueError for an unknown one."""
+        try:
+            return HookName(hook_name)
+        except ValueError:
+            known = ", ".join(name.value for name in HookName)
+            raise ValueError(f"Invalid hook name: {hook_name} (known are {known})") from None
+
+    def emit(self, hook_name: HookName | str, *args: Any, **kwargs: Any) -> None:
+        """Call every handler of the hook; keywords that do not all fit a handler's signature are left out."""
+        name = self.get_hook_name(hook_name)
+        for handler in self._handlers.get(name, ()):
+            _call(name, handler, args, kwargs)
+
+    def emit_completion_arguments(self, *args: Any, **kwargs: Any) -> None:
+        """Say what is about to be asked."""
+        self.emit(HookName.COMPLETION_KWARGS, *args, **kwargs)
+
+    def emit_completion_response(self, response: Any) -> None:
+        """Say what the provider answered."""
+        self.emit(HookName.COMPLETION_RESPONSE, response)
+
+    def emit_completion_error(self, error: Exception, **kwargs: Any) -> None:
+        """Say that the provider's API failed."""
+        self.emit(HookName.COMPLETION_ERROR, error, **kwargs)
+
+    def emit_completion_last_attempt(self, error: Exception, **kwargs: Any) -> None:
+        """Say that the last attempt failed."""
+        self.emit(HookName.COMPLETION_LAST_ATTEMPT, error, **kwargs)
+
+    def emit_completion_usage(self, usage: Any, **kwargs: Any) -> None:
+        """Say what has been used so far."""
+        self.emit(HookName.COMPLETION_USAGE, usage, **kwargs)
+
+    def emit_parse_error(self, error: Exception, **kwargs: Any) -> None:
+        """Say that an answer did not validate."""
+        self.emit(HookName.PARSE_ERROR, error, **kwargs)
+
+    def __add__(self, other: Hooks) -> Hooks:
+        """Both sets of handlers, the left ones first."""
+        if not isinstance(other, Hooks):
+            return NotImplemented
+        return self.combine(self, other)
+
+    def __iadd__(self, other: Hooks) -> Self:
+        """Take over the handlers of `other`, after our own."""
+        if not isinstance(other, Hooks):
+            return NotImplemented
+        for name, handlers in list(other._handlers.items()):
+            for handler in handlers:
+                self.on(name, handler)
+        return self
+
+    @classmethod
+    def combine(cls, *hooks_instances: Hooks) -> Hooks:
+        """New hooks with the handlers of all these, in that order."""
+        combined = cls()
+        for hooks in hooks_instances:
+            if not isinstance(hooks, Hooks):
+                raise TypeError(f"Expected Hooks instance, got {type(hooks)}")
+            combined += hooks
+        return combined
+
+    def copy(self) -> Hooks:
+        """New hooks with the same handlers."""
+        return self.combine(self)
+
+
+def _call(name: HookName, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    try:
+        handler(*args, **(kwargs if _fits(handler, args, kwargs) else {}))
+    except Exception:  # noqa: BLE001 - a stranger's code
+        warnings.warn(f"Error in {name.value} handler:\n{traceback.format_exc()}", stacklevel=3)
+
+
+def _fits(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(handler).bind(*args, **kwargs)
+    except (TypeError, ValueError):  # it does not fit, or it is built in and does not say
+        return False
+    return True
