@@ -1,0 +1,75 @@
+"""What comes with a result: the completion it was read from, and what it cost.
+
+Both live in the result's own `__dict__`, under names that pydantic neither compares nor dumps. On a cache hit
+they are kept as text until somebody looks, because restoring an SDK's object costs more than the hit itself:
+the descriptors here, put on the user's class with its first result, do the looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pydantic
+
+
+class Later:
+    """A value made when it is first looked at; pickled and copied as the value it stands for."""
+
+    __slots__ = ("make",)
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+    def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
+        return _itself, (self.make(),)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+class Receipt:
+    """An attribute kept in the instance's own dictionary, made on first use when it holds a `Later`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, result: Any, owner: type | None = None) -> Any:
+        """The attribute; on the class, the descriptor itself."""
+        if result is None:
+            return self
+        try:
+            value = result.__dict__[self.name]
+        except KeyError:
+            raise AttributeError(f"{type(result).__name__!r} object has no attribute {self.name!r}") from None
+        if type(value) is Later:
+            value = result.__dict__[self.name] = value.make()
+        return value
+
+    def __set__(self, result: Any, value: Any) -> None:
+        """Keep `value`, a frozen model's too."""
+        result.__dict__[self.name] = value
+
+
+_NAMES = ("_raw_response", "_total_usage")
+
+
+def attach(value: Any, completion: Any, usage: Any) -> None:
+    """Give `value` its receipt; plain values such as numbers and enum members carry none."""
+    kind = type(value)
+    if not hasattr(kind, "_raw_response"):
+        if not isinstance(value, pydantic.BaseModel):
+            return
+        _carry(kind)
+    kept = value.__dict__
+    kept["_raw_response"] = completion
+    if usage is not None:
+        kept["_total_usage"] = usage
+
+
+def _carry(model: type[pydantic.BaseModel]) -> None:
+    """Let the results of `model` look their receipts up, where the model has no attributes of those names."""
+    for name in _NAMES:
+        if name not in model.__private_attributes__:
+            setattr(model, name, Receipt(name))
