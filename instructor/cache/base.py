@@ -1,0 +1,36 @@
+"""What a cache is: two methods, text in and text out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+
+class CacheWarning(UserWarning):
+    """A cache could not do its work; the call it belongs to went on without it."""
+
+
+class BaseCache(ABC):
+    """A place to keep answers: subclass it, write `get` and `set`, and pass an instance as `cache=`.
+
+    Keys are 64 hexadecimal digits; values are `str`. Both methods may raise: a cache that fails costs a
+    miss and a `CacheWarning`, never the call. Both must be safe to call from several threads at once.
+    """
+
+    blocking: ClassVar[Literal["never", "writes", "always"]] = "always"
+    """Which calls may take longer than an event loop should wait: those are run in a thread under asyncio."""
+
+    fractional_ttl: ClassVar[bool] = False
+    """Whether `set` takes a `ttl` that is not whole; where it does not, seconds are rounded up."""
+
+    @abstractmethod
+    def get(self, key: str) -> Any | None:
+        """The value stored under `key`, or None."""
+
+    @abstractmethod
+    def set(self, key: str, value: Any, ttl: int | None = None) -> None:
+        """Store `value` under `key`, for `ttl` seconds when given, replacing what was there."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what this process knows of the cache."""
+        return {name: value for name, value in self.__dict__.items() if name != "_shelf"}

@@ -1,0 +1,355 @@
+"""DiskCache: answers kept in one SQLite file, shared by threads, processes and runs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from functools import partial
+from hashlib import blake2b
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+from .base import BaseCache
+from .clock import ForwardClock
+from .disk_file import PAGE, CacheFile, tells_damage
+from .disk_thread import Thread, threads_of
+from .limits import lifetime, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+    Change = Callable[[sqlite3.Cursor, float, int], "T"]
+    """What one transaction does, given its cursor, the time, and the place in the order of use that it may take."""
+
+T = TypeVar("T")
+
+_FIND = "SELECT key, expires, value FROM entries WHERE id = ?"
+_PEEK = "SELECT 1 FROM entries WHERE id = ? AND key = ? AND (expires IS NULL OR expires > ?)"
+_COUNT = "SELECT (SELECT count(*) FROM entries) - (SELECT count(*) FROM entries WHERE expires <= ?)"
+_NEWEST = "SELECT max(used) FROM entries"
+_TOUCH = "UPDATE entries SET used = ? WHERE id = ?"
+_PUT = "INSERT INTO entries (id, used, expires, key, value) VALUES (?, ?, ?, ?, ?)"
+_DROP = "DELETE FROM entries WHERE id = ?"
+_DROP_EXPIRED = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE expires <= ? ORDER BY expires LIMIT 64)"
+_DROP_OLDEST = "DELETE FROM entries WHERE id = (SELECT id FROM entries ORDER BY used LIMIT 1)"
+_FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
+
+_TOUCHES = 8192
+"""How many reads are remembered until the next write; past that the oldest of them are forgotten."""
+_HITS = 64
+"""After how many hits a thread looks whether its file is still there: looking takes a third of a hit's time."""
+_SPARE = 8
+"""Pages that a write may take beside those of its value: every tree may split, and an empty cache has five."""
+_PAUSE = 0.001
+"""Seconds between two tries to get a lock."""
+
+
+class DiskCache(BaseCache):
+    """Answers in one SQLite file in `directory`, for every thread and process of this user.
+
+    Nothing is touched before the first `get` or `set`. The files stay within `size_limit` bytes (down to some two
+    megabytes): expired entries make room first, then those used longest ago. An operation waits at most `timeout`
+    seconds for locks; then it raises, as it does for a full disk, and the next one tries anew. A damaged file is moved
+    aside, with a `CacheWarning`.
+
+    `ttl` is what entries get whose `set` names none. `set` always supersedes: a value that cannot be kept (larger than
+    the limit, or out of time already) evicts nothing, but what stood under its key is gone. An entry never outlives
+    its `ttl`, not even when the clock is set back. Reads count for the order of use from the next write on.
+    """
+
+    blocking: ClassVar[Literal["never", "writes", "always"]] = "writes"
+    fractional_ttl: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] = ".instructor_cache",
+        *,
+        size_limit: int = 2**30,
+        ttl: float | None = None,
+        timeout: float = 0.25,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._file = CacheFile(directory)
+        self._limits = _Limits(whole("size_limit", size_limit))
+        self._ttl = lifetime(ttl)
+        self._timeout = float(timeout)
+        self._clock = ForwardClock(clock)
+        self._touched: OrderedDict[int, None] = OrderedDict()
+        self._local = _Local(self._file)
+        self._folded = True
+
+    def get(self, key: str) -> str | None:
+        """The text stored under `key`, or None. Writes nothing."""
+        return self._run(self._find, *_address(key))
+
+    def set(self, key: str, value: str, ttl: float | None = None) -> None:
+        """Store `value` under `key`, for `ttl` seconds when given, replacing what was there."""
+        if not isinstance(value, str):
+            raise TypeError(f"a DiskCache keeps str, got {type(value).__name__}")
+        seconds = self._ttl if ttl is None else lifetime(ttl)
+        self._run(self._write, partial(self._put, *_address(key), _encoded(value), seconds))
+
+    def delete(self, key: str) -> bool:
+        """Forget what is under `key`; whether there was anything."""
+        return self._run(self._write, partial(_drop, *_address(key)))
+
+    def clear(self) -> None:
+        """Forget everything, and give the space back."""
+        self._run(self._empty)
+
+    def __len__(self) -> int:
+        return self._run(self._ask, _COUNT)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._run(self._ask, _PEEK, *_address(key)) > 0
+
+    def __bool__(self) -> bool:
+        """True, even when empty: `if cache:` asks whether there is a cache."""
+        return True
+
+    def volume(self) -> int:
+        """Bytes on disk."""
+        return self._file.volume()
+
+    def close(self) -> None:
+        """Note what was read since the last write, and let go of the file. A closed cache opens again when used."""
+        if self._touched:
+            with suppress(sqlite3.Error, OSError):
+                self._run(self._write, _nothing)
+        self._close_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"DiskCache({self._file.directory!r})"
+
+    def __reduce__(self) -> tuple[Callable[[], DiskCache], tuple[()]]:
+        return partial(
+            type(self),
+            self._file.directory,
+            size_limit=self._limits.total,
+            ttl=self._ttl,
+            timeout=self._timeout,
+            clock=self._clock.wall,
+        ), ()
+
+    # One operation: tried until it is done, its time is up, or trying again is of no use.
+
+    def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+        deadline = None
+        thread = self._local.thread
+        while True:
+            try:
+                with thread.lock:
+                    return work(thread, *arguments)
+            except (sqlite3.Error, OSError) as error:
+                deadline = deadline or time.monotonic() + self._timeout
+                self._mend(thread, error, deadline)
+
+    def _mend(self, thread: Thread, error: Exception, deadline: float) -> None:
+        """Make another try worth it, or raise `error`."""
+        if time.monotonic() >= deadline:
+            raise error
+        if _passes(error):
+            time.sleep(_PAUSE)
+            return
+        known = thread.identity
+        moved = known is not None and known != self._file.identity()
+        self._close_all()  # what failed is not trusted again; a full disk or lost rights may be mended by the next use
+        if known is not None and tells_damage(error):
+            with suppress(BlockingIOError):
+                self._file.set_aside(known, error)
+        elif not moved and not _is(error, errno.ESTALE) and not tells_damage(error):
+            raise error
+
+    def _open(self, thread: Thread) -> sqlite3.Cursor:
+        cursor = thread.open()
+        self._clock.catch_up(_newest(cursor) / 1e6)
+        return cursor
+
+    def _close_all(self) -> None:
+        for thread in threads_of(self._file):
+            thread.close()
+
+    # Reading.
+
+    def _find(self, thread: Thread, ident: int, key: bytes) -> str | None:
+        row = (thread.cursor or self._open(thread)).execute(_FIND, (ident,)).fetchone()
+        if row is None or row[0] != key or (row[1] is not None and row[1] <= self._clock.now()):
+            thread.confirm()
+            return None
+        thread.hits += 1
+        if not thread.hits % _HITS:
+            thread.confirm()
+        self._touch(ident)
+        return _text(row[2])
+
+    def _touch(self, ident: int) -> None:
+        # No lock: each step is one step to other threads too, and a lost touch is a small loss.
+        touched = self._touched
+        touched.pop(ident, None)
+        touched[ident] = None
+        if len(touched) > _TOUCHES:
+            touched.popitem(last=False)
+
+    def _ask(self, thread: Thread, question: str, *values: Any) -> int:
+        cursor = thread.cursor or self._open(thread)
+        thread.confirm()
+        row = cursor.execute(question, (*values, self._clock.now())).fetchone()
+        return int(row[0]) if row else 0
+
+    # Writing.
+
+    def _write(self, thread: Thread, change: Change[T]) -> T:
+        """Make `change` in a transaction that also notes what was read since the last one."""
+        cursor = thread.cursor or self._open(thread)
+        thread.confirm()
+        if not thread.writable:
+            raise OSError(errno.EROFS, "the cache can only be read", self._file.path)
+        if not self._folded and not self._fold(cursor):
+            raise sqlite3.OperationalError("the log is too long, and locked by a reader")
+        touched = list(self._touched)
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            result = change(cursor, *self._take_place(cursor, touched))
+            cursor.execute("COMMIT")
+        except BaseException:
+            if cursor.connection.in_transaction:
+                cursor.execute("ROLLBACK")
+            raise
+        for ident in touched:
+            self._touched.pop(ident, None)
+        self._folded = self._fold(cursor)
+        return result
+
+    def _take_place(self, cursor: sqlite3.Cursor, touched: list[int]) -> tuple[float, int]:
+        """Move `touched` to the end of the order of use; the time, and the place behind them."""
+        newest = _newest(cursor)
+        self._clock.catch_up(newest / 1e6)
+        now = self._clock.now()
+        place = max(newest, int(now * 1e6)) + 1
+        cursor.executemany(_TOUCH, zip(count(place), touched))
+        return now, place + len(touched)
+
+    def _put(
+        self, ident: int, key: bytes, value: bytes, seconds: float | None, cursor: sqlite3.Cursor, now: float, place: int
+    ) -> None:
+        cursor.execute(_DROP, (ident,))
+        cursor.execute(_DROP_EXPIRED, (now,))
+        need = _SPARE + (len(key) + len(value)) // (PAGE - 64) + 1
+        if need + _SPARE > self._limits.pages or (seconds is not None and seconds <= 0):
+            return
+        self._make_room(cursor, need, now)
+        cursor.execute(_PUT, (ident, place, None if seconds is None else now + seconds, key, value))
+
+    def _make_room(self, cursor: sqlite3.Cursor, need: int, now: float) -> None:
+        while _pages_in_use(cursor) + need > self._limits.pages:
+            if not cursor.execute(_DROP_EXPIRED, (now,)).rowcount and not cursor.execute(_DROP_OLDEST).rowcount:
+                break
+
+    def _fold(self, cursor: sqlite3.Cursor) -> bool:
+        """Bring the log back into the file when it is long. False where somebody keeps it from that."""
+        if self._file.log_size() <= self._limits.log:
+            return True
+        try:
+            if (excess := _pragma(cursor, "page_count") - self._limits.pages) > 0:  # the limit was lowered
+                _give_back(cursor, excess)
+            (busy, *_) = cursor.execute(_FOLD).fetchone()
+        except sqlite3.OperationalError as error:
+            if not _passes(error):
+                raise
+            return False
+        return not busy
+
+    def _empty(self, thread: Thread) -> None:
+        self._write(thread, _clear)
+        cursor = thread.open()
+        _give_back(cursor, _pragma(cursor, "freelist_count"))
+        cursor.execute(_FOLD).fetchone()
+
+
+class _Local(threading.local):
+    """Each thread that looks at this object finds a `thread` of its own."""
+
+    def __init__(self, file: CacheFile) -> None:
+        self.thread = Thread(file)
+
+
+class _Limits:
+    """How a size limit is divided: most of it is for the file, two short logs and their index fit beside it."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.log = min(total // 16, 2**22)
+        self.pages = (total - 2 * self.log - 2**16) // PAGE
+
+
+def _address(key: str) -> tuple[int, bytes]:
+    data = _encoded(key)
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big") >> 1, data
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(value: Any) -> str | None:
+    try:
+        return str(value, "utf-8", "surrogatepass")
+    except (TypeError, UnicodeDecodeError):
+        return None  # damage that SQLite does not see
+
+
+def _newest(cursor: sqlite3.Cursor) -> int:
+    (newest,) = cursor.execute(_NEWEST).fetchone()
+    if newest is not None and not (isinstance(newest, int) and 0 <= newest < 2**62):
+        raise sqlite3.DatabaseError(f"last used at {newest!r}")
+    return newest or 0
+
+
+def _pragma(cursor: sqlite3.Cursor, name: str) -> int:
+    (value,) = cursor.execute(f"PRAGMA {name}").fetchone()
+    return int(value)
+
+
+def _pages_in_use(cursor: sqlite3.Cursor) -> int:
+    return _pragma(cursor, "page_count") - _pragma(cursor, "freelist_count")
+
+
+def _give_back(cursor: sqlite3.Cursor, pages: int) -> None:
+    # A script, because execute() takes a single step, which frees a single page.
+    cursor.executescript(f"PRAGMA incremental_vacuum({pages})")
+
+
+def _drop(ident: int, key: bytes, cursor: sqlite3.Cursor, now: float, _place: int) -> bool:
+    there = cursor.execute(_PEEK, (ident, key, now)).fetchone() is not None
+    cursor.execute(_DROP, (ident,))
+    return there
+
+
+def _clear(cursor: sqlite3.Cursor, _now: float, _place: int) -> None:
+    cursor.execute("DELETE FROM entries")
+
+
+def _nothing(_cursor: sqlite3.Cursor, _now: float, _place: int) -> None:
+    """Change nothing: the touches alone are written."""
+
+
+def _passes(error: Exception) -> bool:
+    """Whether what stands in the way goes by itself: a lock, or a directory removed while it was being entered."""
+    return isinstance(error, (BlockingIOError, FileNotFoundError)) or "locked" in str(error)
+
+
+def _is(error: Exception, number: int) -> bool:
+    return isinstance(error, OSError) and error.errno == number

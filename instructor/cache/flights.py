@@ -1,0 +1,105 @@
+"""Single flight: who is asking what, so that one question at a time is one call.
+
+A flight is the work on one key. The first to board leads it, everybody else waits for it to land. Threads and
+tasks of any event loop may wait for the same flight, so it is a `concurrent.futures.Future` underneath.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from asyncio import AbstractEventLoop, Task
+from concurrent.futures import Future
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+LEADING: ContextVar[frozenset[tuple[int, str]]] = ContextVar("instructor_leading", default=frozenset())
+"""The flights that the current context leads: asking for one of them again must not wait for itself."""
+
+
+class Landing(NamedTuple):
+    """How a flight ended: with a result, with an error, or with neither, when whoever led it went away."""
+
+    result: Any = None
+    error: BaseException | None = None
+    abandoned: bool = False
+
+
+class Flight:
+    """The work on one key, while it lasts."""
+
+    def __init__(self, loop: AbstractEventLoop | None) -> None:
+        self.loop = loop
+        self.task: Task[None] | None = None
+        self.waiting = 0
+        self.landing: Future[Landing] = Future()
+        self.landing.set_running_or_notify_cancel()  # from now on no waiter can cancel it for the others
+
+
+class Flights:
+    """The flights of one cache."""
+
+    def __init__(self) -> None:
+        self._forget()
+        _everywhere.add(self)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[str, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def board(
+        self, key: str, *, loop: AbstractEventLoop | None = None, inside: AbstractEventLoop | None = None
+    ) -> tuple[Flight | None, bool]:
+        """The flight for `key` and whether we lead it; None when waiting for it could never end.
+
+        `loop` is the one that would do the work; `inside` the one that waiting would hold up.
+        """
+        if (id(self), key) in LEADING.get():
+            return None, False
+        with self._lock:
+            flight = self._open.get(key)
+            if flight is not None and inside is not None and flight.loop is inside:
+                return None, False
+            leading = flight is None
+            if flight is None:
+                flight = self._open[key] = Flight(loop)
+            flight.waiting += 1
+        return flight, leading
+
+    def leave(self, key: str, flight: Flight) -> bool:
+        """Stop waiting; true when nobody waits any more, and the flight is off the board."""
+        with self._lock:
+            flight.waiting -= 1
+            deserted = flight.waiting == 0
+            if deserted and self._open.get(key) is flight:
+                del self._open[key]
+        return deserted
+
+    def land(self, key: str, flight: Flight, landing: Landing) -> None:
+        """End the flight for everybody who waits for it."""
+        with self._lock:
+            if self._open.get(key) is flight:
+                del self._open[key]
+        flight.landing.set_result(landing)
+
+    def leading(self, key: str) -> frozenset[tuple[int, str]]:
+        """What the context that leads `key` has to say of itself."""
+        return LEADING.get() | {(id(self), key)}
+
+
+_everywhere: weakref.WeakSet[Flights] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A child has none of the threads that lead its parent's flights, and must not wait for them."""
+    for flights in list(_everywhere):
+        flights._forget()  # noqa: SLF001  our own class, in our own module
+    LEADING.set(frozenset())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

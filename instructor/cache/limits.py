@@ -1,0 +1,26 @@
+"""What the stores accept as a size and as a time to live."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+
+def whole(name: str, value: object) -> int:
+    """`value`, which must be a whole number above zero."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value <= 0:
+        raise ValueError(f"{name} must be > 0, got {value!r}")
+    return value
+
+
+def lifetime(ttl: object) -> float | None:
+    """The seconds that `ttl` means: None is for ever, zero or less is not at all."""
+    if ttl is None:
+        return None
+    if isinstance(ttl, timedelta):
+        return ttl.total_seconds()
+    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not math.isfinite(ttl):
+        raise ValueError(f"ttl must be a finite number of seconds, a timedelta or None, got {ttl!r}")
+    return float(ttl)

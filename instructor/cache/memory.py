@@ -1,0 +1,147 @@
+"""AutoCache: answers kept in this process, the least recently used forgotten first."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from .base import BaseCache
+from .limits import lifetime, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _Entry(NamedTuple):
+    value: Any
+    size: int
+    expires: float | None
+
+
+class AutoCache(BaseCache):
+    """The `maxsize` answers used last, shared by the threads of one process and gone with it.
+
+    `ttl` is ignored unless `honor_ttl` is true. `maxbytes` also bounds what the texts add up to, in UTF-8.
+    `set` always supersedes: a value that cannot be kept (larger than `maxbytes`, or out of time already) evicts
+    nothing, but what stood under its key is gone.
+    """
+
+    blocking: ClassVar[Literal["never", "writes", "always"]] = "never"
+    fractional_ttl: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        maxsize: int = 128,
+        *,
+        honor_ttl: bool = False,
+        maxbytes: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._maxsize = whole("maxsize", maxsize)
+        self._maxbytes = None if maxbytes is None else whole("maxbytes", maxbytes)
+        self._honor_ttl = honor_ttl
+        self._clock = clock
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        _caches.add(self)
+
+    def get(self, key: str) -> Any | None:
+        """The value stored under `key`, which is now the one used last, or None."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            if entry[2] is not None and entry[2] <= self._clock():  # by number: attribute access costs more
+                self._drop(key)
+                return None
+            self._entries.move_to_end(key)
+            return entry[0]
+
+    def set(self, key: str, value: Any, ttl: float | None = None) -> None:
+        """Store `value` under `key`, forgetting what was used longest ago where room is needed."""
+        seconds = lifetime(ttl) if self._honor_ttl else None
+        size = 0 if self._maxbytes is None else _utf8_length(value)
+        with self._lock:
+            self._drop(key)
+            if self._keepable(size, seconds):
+                self._entries[key] = _Entry(value, size, None if seconds is None else self._clock() + seconds)
+                self._bytes += size
+                self._evict()
+
+    def delete(self, key: str) -> bool:
+        """Forget what is under `key`; whether there was anything."""
+        with self._lock:
+            return self._drop(key)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._bytes = 0
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(map(self._alive, self._entries.values()))
+
+    def __contains__(self, key: object) -> bool:
+        with self._lock:
+            entry = self._entries.get(key)  # type: ignore[call-overload]
+            return entry is not None and self._alive(entry)
+
+    def __bool__(self) -> bool:
+        """True, even when empty: `if cache:` asks whether there is a cache."""
+        return True
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {**super().__getstate__(), "_entries": self._entries.copy(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+        _caches.add(self)
+
+    def _keepable(self, size: int, seconds: float | None) -> bool:
+        fits = self._maxbytes is None or size <= self._maxbytes
+        return fits and (seconds is None or seconds > 0)
+
+    def _alive(self, entry: _Entry) -> bool:
+        return entry.expires is None or entry.expires > self._clock()
+
+    def _drop(self, key: str) -> bool:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.size
+        return entry is not None
+
+    def _evict(self) -> None:
+        while len(self._entries) > self._maxsize or (self._maxbytes is not None and self._bytes > self._maxbytes):
+            _, entry = self._entries.popitem(last=False)
+            self._bytes -= entry.size
+
+    def _start_anew_after_fork(self) -> None:
+        # Another thread may have been inside the lock: in the child nobody is left to release it or to finish counting.
+        self._lock = threading.Lock()
+        self._bytes = sum(entry.size for entry in self._entries.values())
+
+
+def _utf8_length(value: object) -> int:
+    if not isinstance(value, str):
+        raise TypeError(f"a cache with maxbytes keeps str, got {type(value).__name__}")
+    return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+
+
+_caches: weakref.WeakSet[AutoCache] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for cache in list(_caches):
+        cache._start_anew_after_fork()  # noqa: SLF001 - the hook is this class's own
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,74 @@
+"""The pipeline's view of one store: what it gave so far, what is being asked, what to complain of."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from .base import BaseCache, CacheWarning
+from .flights import Flights
+
+logger = logging.getLogger("instructor.cache")
+_lock = threading.Lock()
+QUIET = 60.0
+"""Seconds between two warnings about the same store."""
+
+
+class Stats(msgspec.Struct):
+    """What a cache did in this process; `bypassed` counts the calls that had no key, by reason."""
+
+    hits: int = 0
+    misses: int = 0
+    stores: int = 0
+    errors: int = 0
+    bypassed: Counter[str] = msgspec.field(default_factory=Counter)
+
+
+class Shelf:
+    """A store, with what this process knows of it."""
+
+    def __init__(self, store: BaseCache, clock: Callable[[], float] = time.monotonic) -> None:
+        self.store = store
+        self.stats = Stats()
+        self.flights = Flights()
+        self._clock = clock
+        self._quiet_until = float("-inf")
+
+    def trouble(self, doing: str, problem: object) -> None:
+        """Count what went wrong, and warn of it unless a warning was given a moment ago."""
+        self.stats.errors += 1
+        self._warn(f"The cache {self.store!r} failed while {doing}: {problem!r}. The call goes on without it.")
+
+    def bypass(self, reason: str, problem: object) -> None:
+        """Count a call that could not be cached, and say why once."""
+        self.stats.bypassed[reason] += 1
+        if self.stats.bypassed[reason] == 1:
+            self._warn(f"Not cached: {problem}", always=True)
+
+    def _warn(self, text: str, *, always: bool = False) -> None:
+        now = self._clock()
+        if not always and now < self._quiet_until:
+            return
+        self._quiet_until = now + QUIET
+        logger.warning("%s", text)
+        warnings.warn(text, CacheWarning, stacklevel=2)
+
+
+def shelf_of(store: BaseCache) -> Shelf:
+    """The shelf of a store: one for all clients that use it, kept on the store itself."""
+    shelf: Shelf | None = store.__dict__.get("_shelf")
+    if shelf is None:
+        with _lock:
+            shelf = store.__dict__.setdefault("_shelf", Shelf(store))
+    return shelf
+
+
+def stats(store: BaseCache) -> Stats:
+    """What `store` did in this process so far."""
+    return shelf_of(store).stats
