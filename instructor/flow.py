@@ -1,0 +1,223 @@
+"""The pipeline: how a plan becomes an answer. Pure generators; `drive.py` does what they ask for."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Any, cast
+
+import msgspec
+import tenacity
+
+from . import jsontext
+from .cache.completion import Kept, keep, restore
+from .cache.entry import Entry, seal, unseal
+from .conversation import Conversation, root
+from .dialects.base import Reply
+from .effects import Decide, Flow, Load, Run, Save, Send, Share, Sleep
+from .exceptions import IncompleteOutputException, RefusalError, ResponseParsingError, TokenBudgetError
+from .mode import Mode
+from .plan import Plan, Slot
+from .receipt import Later, attach
+from .retry import RETRYABLE, controller, seconds
+from .shape import Shape
+from .usage import nothing
+
+FINAL = (IncompleteOutputException, RefusalError, TokenBudgetError)
+"""What no controller may retry: asking again would give the same, or cost what may not be spent."""
+
+
+class Answer(msgspec.Struct, frozen=True, eq=False):
+    """What a flow delivers.
+
+    `tape` is the payload in the pieces in which it arrived; `kept` the completion as text, once it has been
+    remembered; `whole` whether it may be.
+    """
+
+    value: Any
+    tape: tuple[str, ...] = ()
+    raw: Any = None
+    kept: Kept | None = None
+    whole: bool = True
+
+    @property
+    def completion(self) -> Any:
+        """The SDK's own completion."""
+        return self.raw.make() if type(self.raw) is Later else self.raw
+
+
+def solve(plan: Plan) -> Flow[Answer]:
+    """The answer to a question: remembered, or asked for once by all who want it now."""
+    slot = plan.slot
+    if slot is None:
+        return (yield from ask(plan))
+    answer = yield from recall(plan, slot)
+    if answer is not None:
+        return answer
+    led, answer = yield Share(slot.shelf.flights, slot.key, partial(lead, plan, slot), plan.patience)
+    return answer if led else (yield from follow(plan, slot, answer))
+
+
+def recall(plan: Plan, slot: Slot) -> Flow[Answer | None]:
+    """The remembered answer, or None; a store that fails has none."""
+    shelf = slot.shelf
+    try:
+        text = yield Load(shelf.store, slot.key)
+    except Exception as problem:  # noqa: BLE001  a store is a stranger's code
+        shelf.trouble("reading", problem)
+        return None
+    if text is None:
+        return None
+    entry = unseal(text, slot.key)
+    if entry is None:
+        shelf.trouble("reading", "the entry is damaged, or not ours")
+        return None
+    answer = deliver(plan, entry.tape, entry.completion)
+    if answer is not None:
+        shelf.stats.hits += 1
+    return answer
+
+
+def lead(plan: Plan, slot: Slot) -> Flow[Answer]:
+    """Ask for everybody, unless somebody else has just been answered."""
+    answer = yield from recall(plan, slot)
+    if answer is None:
+        slot.shelf.stats.misses += 1
+        answer = yield from remember(plan, slot, (yield from ask(plan)))
+    return answer
+
+
+def follow(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
+    """What somebody else was just answered, read as if from the cache; asked again if our validators refuse it."""
+    mine = deliver(plan, answer.tape, answer.kept) if answer.kept is not None else None
+    if mine is not None:
+        slot.shelf.stats.hits += 1
+        return mine
+    slot.shelf.stats.misses += 1
+    return (yield from remember(plan, slot, (yield from ask(plan))))
+
+
+def deliver(plan: Plan, tape: tuple[str, ...], kept: Kept) -> Answer | None:
+    """The answer that was once given, given again; None when today's model refuses it."""
+    raw = Later(partial(restore, kept, plan.endpoint.row.completion))
+    try:
+        if plan.shape is None:
+            completion = raw.make()
+            return Answer(completion, tape, completion, kept)
+        value = plan.shape.load("".join(tape), plan.context, strict=plan.strict)
+    except Exception:  # noqa: BLE001  validators are strangers' code, and this one will run again on the miss
+        return None
+    attach(value, raw, Later(partial(_free, plan, raw)))
+    return Answer(value, tape, raw, kept)
+
+
+def _free(plan: Plan, raw: Later) -> Any:
+    """What an answer from the cache cost: nothing, in the provider's own units."""
+    return nothing(plan.endpoint.dialect.read(raw.make()).usage)
+
+
+def remember(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
+    """Store an answer that is finished, validated and whole; a store that fails costs nobody the answer."""
+    if not answer.whole:
+        return answer
+    kept = keep(answer.raw, plan.endpoint.row.completion)
+    if kept is None:
+        slot.shelf.bypass("completion", f"a {type(answer.raw).__name__} cannot be kept as text and come back equal")
+        return answer
+    if slot.keep:
+        entry = Entry(answer.tape, kept, str(plan.kwargs.get("model")), plan.clock())
+        try:
+            yield Save(slot.shelf.store, slot.key, seal(entry, slot.key), slot.ttl)
+            slot.shelf.stats.stores += 1
+        except Exception as problem:  # noqa: BLE001  a store is a stranger's code
+            slot.shelf.trouble("storing an answer", problem)
+    return Answer(answer.value, answer.tape, answer.raw, kept)
+
+
+def ask(plan: Plan) -> Flow[Answer]:
+    """Ask the provider, until the answer will do or there is reason to stop."""
+    if plan.endpoint.start is not None:
+        yield Run(plan.endpoint.start)
+    if plan.shape is None:
+        return (yield from complete(plan))
+    control = controller(plan.max_retries, seconds(plan.kwargs.get("timeout")), is_async=plan.endpoint.is_async)
+    talk = Conversation(plan, getattr(control, "attempts", None))
+    control.begin()
+    state = tenacity.RetryCallState(control, None, (), {})
+    while True:
+        try:
+            step = yield Decide(control, state)
+        except Exception as error:  # noqa: BLE001  the controller gives up with whatever stopped it
+            raise talk.ends(root(error)) from root(error)
+        if isinstance(step, tenacity.DoAttempt):
+            yield from attempt(plan, plan.shape, talk, state)
+        elif isinstance(step, tenacity.DoSleep):
+            state.prepare_for_next_attempt()
+            yield Sleep(control, float(step))
+        else:
+            return cast("Answer", step)  # or what the user's own callback gives in its place
+
+
+def complete(plan: Plan) -> Flow[Answer]:
+    """A plain completion: one call, given back as it came."""
+    dialect = plan.endpoint.dialect
+    completion = yield Send(plan.endpoint.call, dialect.ask(plan.kwargs, None, plan.mode))
+    reply = dialect.read(completion) if plan.slot is not None else Reply()
+    said_something = bool(reply.text or reply.calls)
+    return Answer(completion, (), completion, whole=reply.finish == "stop" and said_something)
+
+
+def attempt(plan: Plan, shape: Shape, talk: Conversation, state: tenacity.RetryCallState) -> Flow[None]:
+    """One call and its outcome, told to the controller's `state`."""
+    try:
+        state.set_result((yield from _try(plan, shape, talk)))
+    except FINAL:
+        raise
+    except Exception:  # noqa: BLE001  the controller decides what is worth another attempt
+        state.set_exception(sys.exc_info())  # type: ignore[arg-type]
+
+
+def _try(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
+    talk.asks()
+    try:
+        completion = yield Send(plan.endpoint.call, talk.kwargs)
+    except Exception as error:
+        talk.breaks(error)
+        raise
+    reply = plan.endpoint.dialect.read(completion)
+    talk.hears(completion, reply)
+    try:
+        text = judge(plan.mode, reply, completion)
+        value = shape.load(text, plan.context, strict=plan.strict)
+    except RETRYABLE as problem:
+        talk.goes_on(reply, problem)
+        raise
+    attach(value, completion, talk.usage)
+    return Answer(value, (text,), completion)
+
+
+def judge(mode: Mode, reply: Reply, completion: Any) -> str:
+    """The payload of a reply that is whole.
+
+    Raises:
+        IncompleteOutputException, RefusalError: the model did not finish, or did not want to.
+        ResponseParsingError: there is no payload in it.
+    """
+    if reply.finish == "length":
+        raise IncompleteOutputException(last_completion=completion)
+    if reply.finish == "refusal":
+        said = reply.refusal or "the answer was withheld by a content filter"
+        raise RefusalError(f"The model declined: {said}", last_completion=completion)
+    if mode in _CALLED:
+        if reply.calls:
+            return reply.calls[0].arguments
+        problem = "The answer holds no tool call"
+    else:
+        try:
+            return jsontext.find(reply.text or "")
+        except ValueError as error:
+            problem = str(error)
+    raise ResponseParsingError(f"{problem} (mode: {mode.name})", mode=mode.name, raw_response=completion)
+
+
+_CALLED = frozenset({Mode.TOOLS, Mode.TOOLS_STRICT, Mode.PARALLEL_TOOLS})

@@ -1,0 +1,167 @@
+"""The user's arguments as a plan: everything that is decided before anything is asked."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from .cache.base import BaseCache
+from .cache.key import make_cache_key
+from .cache.shelf import Shelf, shelf_of
+from .endpoint import Endpoint
+from .exceptions import ConfigurationError
+from .hooks import Hooks
+from .messages import render
+from .mode import Mode
+from .shape import Shape, compile_shape
+
+DEFAULT_PATIENCE = 600.0
+"""Seconds to wait for an identical question when the call has no timeout: the SDKs' own default."""
+
+
+class Slot(msgspec.Struct, frozen=True, eq=False):
+    """Where the answer to a question is remembered, and for how many seconds."""
+
+    shelf: Shelf
+    key: str
+    ttl: float | None = None
+
+    @property
+    def keep(self) -> bool:
+        """Whether a new answer may be stored at all."""
+        return self.ttl is None or self.ttl > 0
+
+
+class Plan(msgspec.Struct, frozen=True, eq=False):
+    """One call, decided. `slot` is None when nothing is remembered."""
+
+    endpoint: Endpoint
+    shape: Shape | None
+    mode: Mode
+    kwargs: dict[str, Any]
+    max_retries: Any
+    context: Mapping[str, Any] | None
+    strict: bool
+    hooks: Hooks
+    budget: int | None = None
+    slot: Slot | None = None
+    clock: Callable[[], float] = time.time
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds this call is ready to wait for an identical one: its own timeout, or its client's."""
+        given = self.kwargs.get("timeout", getattr(self.endpoint.client, "timeout", DEFAULT_PATIENCE))
+        allowed = getattr(given, "read", given)
+        return float(allowed) if isinstance(allowed, (int, float)) else None if given is None else DEFAULT_PATIENCE
+
+
+def make_plan(
+    endpoint: Endpoint,
+    mode: Mode,
+    hooks: Hooks,
+    response_model: Any,
+    kwargs: dict[str, Any],
+    *,
+    max_retries: Any,
+    context: Mapping[str, Any] | None,
+    strict: bool,
+    budget: int | None = None,
+) -> Plan:
+    """The plan of a call; `kwargs` is ours to take apart.
+
+    Raises:
+        TypeError, ValueError, ConfigurationError: an argument cannot work.
+    """
+    shape = compile_shape(response_model)
+    cache, ttl, namespace = kwargs.pop("cache", None), kwargs.pop("cache_ttl", None), kwargs.pop("cache_namespace", None)
+    if ttl is not None:
+        ttl = check_ttl(ttl)
+    if namespace is not None:
+        check_namespace(namespace)
+    if budget is not None:
+        check_budget(budget, shape)
+    if kwargs.get("stream"):
+        raise ConfigurationError("create() gives one whole answer, and cannot be asked with stream=True.")
+    if context:
+        kwargs = {name: render(value, context) if name in TEMPLATED else value for name, value in kwargs.items()}
+    slot = None
+    if cache is not None:
+        shelf = shelf_of(check_cache(cache))
+        key = _key(shelf, endpoint, mode, shape, kwargs, namespace, strict=strict, context=context)
+        slot = None if key is None else Slot(shelf, key, ttl)
+    return Plan(endpoint, shape, mode, kwargs, max_retries, context, strict, hooks, budget, slot)
+
+
+TEMPLATED = ("messages", "contents", "chat_history", "system")
+
+
+def _key(
+    shelf: Shelf,
+    endpoint: Endpoint,
+    mode: Mode,
+    shape: Shape | None,
+    kwargs: Mapping[str, Any],
+    namespace: str | None,
+    *,
+    strict: bool,
+    context: Mapping[str, Any] | None,
+) -> str | None:
+    """The key of a question, or None with a warning when it has none."""
+    rest = dict(kwargs)
+    try:
+        return make_cache_key(
+            messages=rest.pop("messages", None),
+            model=rest.pop("model", None),
+            system=rest.pop("system", None),
+            response_model=shape,
+            mode=mode,
+            provider=endpoint.speaker,
+            namespace=namespace,
+            request_kwargs=rest,
+            endpoint=endpoint.scope(namespace),
+            strict=strict,
+            context=context,
+        )
+    except TypeError as problem:
+        shelf.bypass("no stable identity", problem)
+        return None
+
+
+def check_cache(cache: Any) -> BaseCache:
+    """The cache, if it is one."""
+    if isinstance(cache, BaseCache):
+        return cache
+    raise TypeError(
+        f"cache must be an instance of instructor.cache.BaseCache, or None to go without; got {cache!r}. "
+        "Subclass BaseCache and write get(key) and set(key, value, ttl)."
+    )
+
+
+def check_namespace(namespace: Any) -> str:
+    """The namespace, if it is one."""
+    if isinstance(namespace, str) and namespace:
+        return namespace
+    raise ValueError(f"cache_namespace must be a non-empty string, not {namespace!r}.")
+
+
+def check_ttl(ttl: Any) -> float:
+    """A TTL in seconds."""
+    amount = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else ttl
+    if isinstance(amount, (int, float)) and not isinstance(amount, bool) and math.isfinite(amount):
+        return amount
+    raise ValueError(f"cache_ttl must be a finite number of seconds or a timedelta, not {ttl!r}.")
+
+
+def check_budget(budget: Any, shape: Shape | None) -> None:
+    """Raise unless a token budget can be kept."""
+    if isinstance(budget, bool) or not isinstance(budget, int):
+        raise TypeError(f"token_budget must be a whole number of tokens, not {budget!r}.")
+    if budget <= 0:
+        raise ValueError(f"token_budget must be greater than 0, not {budget!r}.")
+    if shape is None:
+        raise ConfigurationError("token_budget needs a response_model: a plain completion is one call.")
