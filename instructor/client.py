@@ -1,0 +1,238 @@
+"""The clients: honest signatures, no logic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, overload
+
+from tenacity import AsyncRetrying, Retrying
+from typing_extensions import Self
+
+from .drive import run, run_async
+from .endpoint import Endpoint
+from .flow import solve
+from .hooks import HookName, Hooks
+from .mode import Mode
+from .patching import endpoint_of
+from .plan import Plan, check_cache, check_namespace, check_ttl, make_plan
+from .providers import Provider
+
+T = TypeVar("T")
+
+
+class Instructor:
+    """Typed answers from a language model.
+
+    `client` is the SDK's own client, `create` the function that asks (or one made by `patch`); every further
+    keyword is a default for each call, such as `model`, `temperature`, `cache`, `cache_ttl` or `cache_namespace`.
+    """
+
+    def __init__(
+        self,
+        client: Any | None,
+        create: Callable[..., Any],
+        mode: Mode = Mode.TOOLS,
+        provider: Provider = Provider.OPENAI,
+        hooks: Hooks | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.client = client
+        self.create_fn = create
+        self.mode = mode
+        self.provider = provider
+        self.hooks = hooks or Hooks()
+        self.kwargs = kwargs
+        self.endpoint: Endpoint = endpoint_of(create, client, provider)
+        _check_defaults(kwargs)
+
+    @property
+    def default_model(self) -> str | None:
+        """The model that is asked when a call names none."""
+        return self.kwargs.get("model")
+
+    @property
+    def chat(self) -> Self:
+        """This client: `client.chat.completions.create` is `client.create`."""
+        return self
+
+    @property
+    def completions(self) -> Self:
+        """This client, as `chat`."""
+        return self
+
+    @property
+    def messages(self) -> Self:
+        """This client: `client.messages.create` is `client.create`."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the SDK client's own."""
+        if name.startswith("__") or "client" not in self.__dict__:  # while being copied or unpickled
+            raise AttributeError(name)
+        return getattr(self.client, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the SDK client's connections."""
+        close = getattr(self.client, "close", None)
+        if close is not None:
+            close()
+
+    def on(self, hook_name: HookName | str, handler: Callable[..., Any]) -> None:
+        """Have `handler` called on an event of every call."""
+        self.hooks.on(hook_name, handler)
+
+    def off(self, hook_name: HookName | str, handler: Callable[..., Any]) -> None:
+        """Have `handler` called no more."""
+        self.hooks.off(hook_name, handler)
+
+    def clear(self, hook_name: HookName | str | None = None) -> None:
+        """Remove all handlers, of one event or of every one."""
+        self.hooks.clear(hook_name)
+
+    def handle_kwargs(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a call, completed with the client's defaults."""
+        return {**self.kwargs, **kwargs}
+
+    def _plan(
+        self,
+        response_model: Any,
+        messages: Any,
+        max_retries: Any,
+        context: Mapping[str, Any] | None,
+        strict: bool,  # noqa: FBT001  internal, and on the hot path
+        hooks: Hooks | None,
+        token_budget: int | None,
+        kwargs: dict[str, Any],
+    ) -> Plan:
+        kwargs = {**self.kwargs, **kwargs}
+        if messages is not None:
+            kwargs["messages"] = messages
+        return make_plan(
+            self.endpoint,
+            self.mode,
+            self.hooks if hooks is None else self.hooks + hooks,
+            response_model,
+            kwargs,
+            max_retries=max_retries,
+            context=context,
+            strict=strict,
+            budget=token_budget,
+        )
+
+    @overload
+    def create(
+        self,
+        response_model: type[T],
+        messages: list[Any] | None = ...,
+        max_retries: int | Retrying = ...,
+        context: Mapping[str, Any] | None = ...,
+        strict: bool = ...,
+        hooks: Hooks | None = ...,
+        token_budget: int | None = ...,
+        **kwargs: Any,
+    ) -> T: ...
+    @overload
+    def create(self, response_model: Any = ..., messages: list[Any] | None = ..., **kwargs: Any) -> Any: ...
+    def create(
+        self,
+        response_model: Any = None,
+        messages: list[Any] | None = None,
+        max_retries: int | Retrying = 3,
+        context: Mapping[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        token_budget: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Ask, and get an answer of the type `response_model`; the plain completion when that is None.
+
+        `max_retries` counts the attempts after the first (or is a tenacity controller), `context` feeds templates
+        in the messages and pydantic's validation context, `strict` is pydantic's, `token_budget` bounds what
+        failed attempts may cost. `cache=`, `cache_ttl=` (seconds) and `cache_namespace=` override the client's.
+
+        Raises:
+            IncompleteOutputException: the answer was cut off.
+            RefusalError: the model declined.
+            InstructorRetryException: no attempt gave an answer that fits; its cause is the last error.
+        """
+        plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
+        return run(solve(plan)).value
+
+    def create_with_completion(
+        self,
+        messages: list[Any] | None = None,
+        response_model: Any = None,
+        max_retries: int | Retrying = 3,
+        context: Mapping[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        token_budget: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As `create`, and the SDK's own completion beside the answer: `(answer, completion)`."""
+        plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
+        answer = run(solve(plan))
+        return answer.value, answer.completion
+
+
+class AsyncInstructor(Instructor):
+    """Typed answers from a language model, for asyncio."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the SDK client's connections."""
+        close = getattr(self.client, "aclose", None) or getattr(self.client, "close", None)
+        if close is not None:
+            await close()
+
+    async def create(  # type: ignore[override]
+        self,
+        response_model: Any = None,
+        messages: list[Any] | None = None,
+        max_retries: int | Retrying | AsyncRetrying = 3,
+        context: Mapping[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        token_budget: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As `Instructor.create`, awaited."""
+        plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
+        return (await run_async(solve(plan))).value
+
+    async def create_with_completion(
+        self,
+        messages: list[Any] | None = None,
+        response_model: Any = None,
+        max_retries: int | Retrying | AsyncRetrying = 3,
+        context: Mapping[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        token_budget: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As `Instructor.create_with_completion`, awaited."""
+        plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
+        answer = await run_async(solve(plan))
+        return answer.value, answer.completion
+
+
+def _check_defaults(kwargs: Mapping[str, Any]) -> None:
+    """Refuse at construction what every call would refuse."""
+    if kwargs.get("cache") is not None:
+        check_cache(kwargs["cache"])
+    if kwargs.get("cache_ttl") is not None:
+        check_ttl(kwargs["cache_ttl"])
+    if "cache_namespace" in kwargs:
+        check_namespace(kwargs["cache_namespace"])

@@ -1,0 +1,1 @@
+"""How each API family wants to be spoken to."""

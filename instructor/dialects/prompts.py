@@ -1,0 +1,27 @@
+"""What we say to a model in words, where its API has no other way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+FENCE = "Answer with the JSON object in a ```json code block: the data, not its schema."
+
+
+def follow(schema: dict[str, Any]) -> str:
+    """Ask for JSON that fits a schema."""
+    return (
+        "Read what follows with care, and answer with one JSON object that holds what it says and fits this JSON "
+        f"schema:\n\n{json.dumps(schema, indent=2, ensure_ascii=False)}\n\n"
+        "Answer with an instance of the schema, never with the schema itself."
+    )
+
+
+def mend_call(problem: Exception) -> str:
+    """Ask for the tool call again."""
+    return f"Validation Error found:\n{problem}\nCall the tool again with these errors fixed."
+
+
+def mend_json(problem: Exception) -> str:
+    """Ask for the JSON again."""
+    return f"Correct your JSON. Answer with JSON only, with these errors fixed:\n{problem}"

@@ -1,0 +1,275 @@
+"""Clients out of SDK clients, and out of a name such as `"openai/gpt-4o"`."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import logging
+import os
+import pkgutil
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from . import local
+from .client import AsyncInstructor, Instructor
+from .endpoint import Endpoint
+from .exceptions import ClientError, ConfigurationError
+from .mode import Mode
+from .patching import check_mode, dialect_of, is_async, patched
+from .plan import check_cache
+from .providers import BETA, ROWS, Provider, Row
+
+logger = logging.getLogger("instructor.auto_client")
+supported_providers = [*ROWS]
+
+
+def from_provider(
+    model: str, async_client: bool = False, cache: Any = None, mode: Mode | None = None, **kwargs: Any
+) -> Instructor | AsyncInstructor:
+    """A client for `model`, such as `"openai/gpt-4o"` or `"anthropic/claude-sonnet-4-5"`.
+
+    What the SDK's client takes (`api_key`, `base_url`, `timeout`, `max_retries` …) goes to the SDK's client; every
+    other keyword, such as `temperature` or `cache_ttl`, is a default for each call.
+
+    Raises:
+        ConfigurationError: the name is malformed, the provider unknown, its SDK not installed or its key not found.
+        ModeError: the provider does not know the mode.
+        TypeError: `cache` is no cache.
+    """
+    row, name = _parse(model)
+    if cache is not None:
+        kwargs["cache"] = check_cache(cache)
+    if model.startswith("generative-ai/"):
+        warnings.warn("The provider 'generative-ai' is called 'google' now.", DeprecationWarning, stacklevel=2)
+    mode = check_mode(mode or _default_mode(row, name), row)
+    logger.info("Initializing %s provider with model %s", row.provider.value, name)
+    wants_async = kwargs.pop("use_async", False) or async_client
+    if row.provider is Provider.LITELLM:
+        client, call = None, pkgutil.resolve_name(f"{_sdk(row)}:{row.async_call if wants_async else row.call}")
+    else:
+        client, call = _connect(row, kwargs, wants_async=wants_async), None
+    endpoint = Endpoint(row, dialect_of(row), client, call, is_async=wants_async)
+    if row.provider is Provider.LOCAL:
+        endpoint.place, endpoint.start = local.identity(name), partial(_serve, client, name)
+    logger.info("Client initialized")
+    return _client(endpoint, mode, name, kwargs)
+
+
+def _parse(model: str) -> tuple[Row, str]:
+    provider, _, name = str(model).partition("/")
+    if not (provider and name):
+        raise ConfigurationError(
+            f'Model string must be in format "provider/model-name", such as "openai/gpt-4o"; got {model!r}.'
+        )
+    if provider not in ROWS:
+        raise ConfigurationError(f"Unsupported provider: {provider!r}. Supported providers are: {supported_providers}")
+    return ROWS[provider], name
+
+
+# Model families that Ollama serves with tools; the others answer in JSON.
+_TOOL_FAMILIES = (
+    *("llama3.1", "llama3.2", "llama4", "mistral-nemo", "firefunction-v2", "command-a", "command-r"),
+    *("qwen2.5", "qwen3", "devstral"),
+)
+
+
+def _default_mode(row: Row, name: str) -> Mode:
+    if row.provider is Provider.OLLAMA and not any(family in name.lower() for family in _TOOL_FAMILIES):
+        return Mode.JSON
+    return row.mode
+
+
+def _connect(row: Row, kwargs: dict[str, Any], *, wants_async: bool) -> Any:
+    """The SDK's client, made with those of `kwargs` that it takes; they are taken out."""
+    _sdk(row)
+    path = (row.async_clients if wants_async else row.clients)[0]
+    make = pkgutil.resolve_name(path)
+    options = _PREPARE.get(row.provider, _with_key)(row, kwargs)
+    accepted = inspect.signature(make).parameters
+    options |= {name: kwargs.pop(name) for name in list(kwargs) if name in accepted}
+    try:
+        return make(**options)
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(f"Cannot make a {row.provider.value} client: {error}") from error
+
+
+def _sdk(row: Row) -> str:
+    """The name of the SDK's module, once it is known to be installed."""
+    module = row.completion.partition(":")[0].removesuffix(".types").split(".types.")[0]
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # the parent of a dotted name is absent
+        found = None
+    if found is None:
+        raise ConfigurationError(
+            f"The {row.package} package is needed for the provider {row.provider.value!r}: {row.install}"
+        )
+    return module
+
+
+def _with_key(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The address and the key; a provider that copies OpenAI's API must never be sent OpenAI's key."""
+    if row.base_url is None:
+        return {}  # the SDK's own provider: it knows where to look, and says so
+    found = kwargs.pop("api_key", None) or _first(row.key_env) or row.fallback_key
+    if found is None:
+        raise ConfigurationError(
+            f"No key for {row.provider.value!r}: set {' or '.join(row.key_env)}, or pass api_key=…"
+        )
+    return {"api_key": found, "base_url": kwargs.pop("base_url", None) or row.base_url}
+
+
+def _first(names: tuple[str, ...]) -> str | None:
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)
+
+
+def _azure(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    address = kwargs.pop("azure_endpoint", None) or _first(("AZURE_OPENAI_ENDPOINT",))
+    token = kwargs.get("azure_ad_token") or kwargs.get("azure_ad_token_provider")
+    key = kwargs.pop("api_key", None) or _first(row.key_env)
+    if not (key or token):
+        raise ConfigurationError("No key for 'azure_openai': set AZURE_OPENAI_API_KEY, or pass api_key=…")
+    if not (address or kwargs.get("base_url")):
+        raise ConfigurationError("No address for 'azure_openai': set AZURE_OPENAI_ENDPOINT, or pass azure_endpoint=…")
+    version = kwargs.pop("api_version", None) or "2024-02-01"
+    place = {"azure_endpoint": address} if address else {}
+    return {"api_key": key, "api_version": version, **place}
+
+
+def _databricks(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    names = ("DATABRICKS_BASE_URL", "DATABRICKS_HOST", "DATABRICKS_WORKSPACE_URL")
+    address = kwargs.pop("base_url", None) or _first(names)
+    if not address:
+        raise ConfigurationError(f"No address for 'databricks': set {' or '.join(names)}, or pass base_url=…")
+    place = str(address).rstrip("/").removesuffix("/serving-endpoints") + "/serving-endpoints"
+    key = kwargs.pop("api_key", None) or _first(row.key_env)
+    if not key:
+        raise ConfigurationError(f"No key for 'databricks': set {' or '.join(row.key_env)}, or pass api_key=…")
+    return {"api_key": key, "base_url": place}
+
+
+def _google(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Google's client takes its address and its timeout (in milliseconds) in `http_options`."""
+    given = {"base_url": kwargs.pop("base_url", None), "timeout": kwargs.pop("timeout", None)}
+    if given["timeout"] is not None:
+        given["timeout"] = int(given["timeout"] * 1000)
+    options = kwargs.pop("http_options", None) or {}
+    options = options if isinstance(options, Mapping) else options.model_dump(exclude_none=True)
+    http = {**options, **{name: value for name, value in given.items() if value is not None}}
+    made: dict[str, Any] = {"http_options": http} if http else {}
+    if kwargs.get("vertexai") or kwargs.get("credentials"):
+        return made
+    key = kwargs.pop("api_key", None) or _first(row.key_env)
+    if not key:
+        raise ConfigurationError(f"No key for 'google': set {' or '.join(row.key_env)}, or pass api_key=…")
+    return {**made, "api_key": key}
+
+
+_PREPARE: dict[Provider, Callable[[Row, dict[str, Any]], dict[str, Any]]] = {
+    Provider.AZURE_OPENAI: _azure,
+    Provider.DATABRICKS: _databricks,
+    Provider.GENAI: _google,
+}
+
+
+def _serve(client: Any, name: str) -> None:
+    client.base_url = local.serve(name)
+
+
+def _client(endpoint: Endpoint, mode: Mode, model: str | None, kwargs: dict[str, Any]) -> Instructor | AsyncInstructor:
+    """The client of an endpoint; `model` is what it asks unless a call says otherwise."""
+    kind = AsyncInstructor if endpoint.is_async else Instructor
+    defaults = {"model": model, **kwargs} if model is not None else kwargs
+    return kind(
+        client=endpoint.client,
+        create=patched(endpoint, mode),
+        mode=mode,
+        provider=endpoint.row.provider,
+        hooks=defaults.pop("hooks", None),
+        **defaults,
+    )
+
+
+def _wrap(
+    row: Row, client: Any, mode: Mode, model: str | None, kwargs: dict[str, Any], *, use_async: bool | None = None
+) -> Instructor | AsyncInstructor:
+    """A client around one that the user made.
+
+    Raises:
+        ClientError: it was made by another SDK.
+    """
+    mode = check_mode(mode, row)
+    awaits = _is_one_of(client, row.async_clients) if use_async is None else use_async
+    if not _is_one_of(client, row.async_clients if awaits else row.clients):
+        names = ", ".join(path.partition(":")[2] for path in (*row.clients, *row.async_clients))
+        raise ClientError(f"Client must be an instance of one of: {names}. Got: {type(client).__name__}")
+    return _client(Endpoint(row, dialect_of(row), client, is_async=awaits), mode, model, kwargs)
+
+
+def _is_one_of(client: Any, paths: tuple[str, ...]) -> bool:
+    """Whether `client` is an instance of one of the SDK's classes, as far as the SDK has them."""
+    module = pkgutil.resolve_name(paths[0].partition(":")[0])
+    classes = [getattr(module, path.partition(":")[2], None) for path in paths]
+    return isinstance(client, tuple(cls for cls in classes if cls is not None))
+
+
+def from_openai(client: Any, mode: Mode = Mode.TOOLS, model: str | None = None, **kwargs: Any) -> Any:
+    """A client around `openai.OpenAI`, `AsyncOpenAI` or their Azure kin."""
+    return _wrap(ROWS["openai"], client, mode, model, kwargs)
+
+
+def from_anthropic(
+    client: Any, mode: Mode = Mode.TOOLS, beta: bool = False, model: str | None = None, **kwargs: Any
+) -> Any:
+    """A client around `anthropic.Anthropic` or its kin; `beta` asks through `client.beta.messages`."""
+    return _wrap(BETA if beta else ROWS["anthropic"], client, mode, model, kwargs)
+
+
+def from_genai(
+    client: Any, mode: Mode = Mode.TOOLS, *, use_async: bool = False, model: str | None = None, **kwargs: Any
+) -> Any:
+    """A client around `google.genai.Client`, asked through its `aio` side with `use_async`."""
+    return _wrap(ROWS["google"], client, mode, model, kwargs, use_async=use_async)
+
+
+def from_groq(client: Any, mode: Mode = Mode.TOOLS, model: str | None = None, **kwargs: Any) -> Any:
+    """A client around `groq.Groq` or `AsyncGroq`."""
+    return _wrap(ROWS["groq"], client, mode, model, kwargs)
+
+
+def from_litellm(
+    completion: Callable[..., Any], mode: Mode = Mode.TOOLS, *, async_client: bool | None = None, **kwargs: Any
+) -> Any:
+    """A client around `litellm.completion` or `litellm.acompletion`."""
+    row = ROWS["litellm"]
+    mode = check_mode(mode, row)
+    awaits = is_async(completion) if async_client is None else async_client
+    return _client(Endpoint(row, dialect_of(row), None, completion, is_async=awaits), mode, None, kwargs)
+
+
+def _compatible(name: str) -> Callable[..., Any]:
+    """A factory for a provider that copies OpenAI's API: takes a client of OpenAI's SDK, or a model's name."""
+    row = ROWS[name]
+
+    def factory(client: Any, mode: Mode = row.mode, model: str | None = None, **kwargs: Any) -> Any:
+        if isinstance(client, str):
+            return from_provider(f"{name}/{client}", mode=mode, **kwargs)
+        return _wrap(row, client, mode, model, kwargs)
+
+    factory.__name__ = factory.__qualname__ = f"from_{name}"
+    factory.__doc__ = f"A client for {name} around `openai.OpenAI` or `AsyncOpenAI`, or for a model's name."
+    return factory
+
+
+from_anyscale = _compatible("anyscale")
+from_together = _compatible("together")
+from_databricks = _compatible("databricks")
+from_deepseek = _compatible("deepseek")
+from_openrouter = _compatible("openrouter")
+from_perplexity = _compatible("perplexity")
+from_fireworks = _compatible("fireworks")
+from_cerebras = _compatible("cerebras")

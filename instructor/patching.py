@@ -1,0 +1,111 @@
+"""An SDK's create function that answers with response models: `patch`."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any, cast
+
+from .dialects.base import Dialect
+from .drive import run, run_async
+from .endpoint import Endpoint
+from .exceptions import ModeError
+from .flow import solve
+from .hooks import Hooks
+from .mode import Mode, core, warn_deprecated_mode
+from .plan import Plan, make_plan
+from .providers import ROWS, Provider, Row
+
+
+def dialect_of(row: Row) -> Dialect:
+    """The module that speaks a provider's dialect."""
+    return cast("Dialect", importlib.import_module(f".dialects.{row.dialect}", __package__))
+
+
+def row_of(provider: Provider) -> Row:
+    """A provider's row; one that has none speaks like OpenAI."""
+    return next((row for row in ROWS.values() if row.provider is provider), ROWS["openai"])
+
+
+def check_mode(mode: Mode, row: Row) -> Mode:
+    """The mode to ask in, whatever it used to be called.
+
+    Raises:
+        ModeError: the provider does not know it.
+    """
+    warn_deprecated_mode(mode)
+    supported = dialect_of(row).modes
+    if core(mode) not in supported:
+        raise ModeError(mode.name, row.provider.value, sorted(known.name for known in supported))
+    return core(mode)
+
+
+def endpoint_of(create: Callable[..., Any], client: Any, provider: Provider) -> Endpoint:
+    """What a patched function asks; for any other, an endpoint that calls it."""
+    made = getattr(create, "endpoint", None)
+    if isinstance(made, Endpoint):
+        return made
+    row = row_of(provider)
+    return Endpoint(row, dialect_of(row), client, create, is_async=is_async(create))
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling `function` gives something to await, looking through decorators."""
+    return inspect.iscoroutinefunction(inspect.unwrap(function))
+
+
+def patch(
+    client: Any = None,
+    create: Callable[..., Any] | None = None,
+    mode: Mode = Mode.TOOLS,
+    provider: Provider = Provider.OPENAI,
+) -> Any:
+    """Teach `client.chat.completions.create`, or the function `create`, to take `response_model` and its companions.
+
+    Gives back the same client, or a new function.
+
+    Raises:
+        ValueError: neither a client nor a function is given.
+    """
+    row = row_of(provider)
+    mode = check_mode(mode, row)
+    if create is not None:
+        return patched(Endpoint(row, dialect_of(row), client, create, is_async=is_async(create)), mode)
+    if client is None:
+        raise ValueError("patch() needs a client or a create function, as in patch(OpenAI()) or patch(create=...).")
+    original = client.chat.completions.create
+    endpoint = Endpoint(row, dialect_of(row), client, original, is_async=is_async(original))
+    client.chat.completions.create = patched(endpoint, mode)
+    return client
+
+
+def apatch(client: Any, mode: Mode = Mode.TOOLS, provider: Provider = Provider.OPENAI) -> Any:
+    """As `patch`, which does both."""
+    warnings.warn("apatch is deprecated, use patch instead", DeprecationWarning, stacklevel=2)
+    return patch(client, mode=mode, provider=provider)
+
+
+def patched(endpoint: Endpoint, mode: Mode) -> Callable[..., Any]:
+    """The endpoint's function, taking everything that `Instructor.create` takes; one attempt more by default."""
+
+    def plan(response_model: Any = None, max_retries: Any = 1, context: Any = None, **kwargs: Any) -> Plan:
+        hooks = kwargs.pop("hooks", None) or Hooks()
+        rest = {"strict": kwargs.pop("strict", True), "budget": kwargs.pop("token_budget", None)}
+        return make_plan(
+            endpoint, mode, hooks, response_model, kwargs, max_retries=max_retries, context=context, **rest
+        )
+
+    @functools.wraps(endpoint.call)
+    def create(*args: Any, **kwargs: Any) -> Any:
+        return run(solve(plan(*args, **kwargs))).value
+
+    @functools.wraps(endpoint.call)
+    async def create_async(*args: Any, **kwargs: Any) -> Any:
+        return (await run_async(solve(plan(*args, **kwargs)))).value
+
+    made: Callable[..., Any] = create_async if endpoint.is_async else create
+    vars(made)["endpoint"] = endpoint
+    return made
