@@ -1,0 +1,153 @@
+"""Find the JSON document that a language model meant in its answer.
+
+>>> find('Sure! Here it is: {"name": "Ann"} Anything else?')
+'{"name": "Ann"}'
+
+This is finding, not mending: a document that is cut short or has a trailing comma is passed over, and so are its inner
+parts, since a fragment that happens to be valid is a wrong answer. One thing is put right, because models write it all
+the time and it has one reading only: raw control characters inside strings (line breaks, tabs) come back escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json
+
+MAX_LENGTH = 1024 * 1024
+MAX_DEPTH = 128
+MAX_PLACES = 1000  # a decoding error counts the lines before it, so each may cost the length of the text
+MAX_TOKENS = 100_000  # brackets and strings read while stepping over one broken document
+
+# Where a value may begin: after a fence and its info string, or at a bracket followed by something like JSON. Keys
+# without double quotes are let in too, so that the inner parts of such a document are not taken for documents.
+_PLACE = re.compile(
+    r"""(?P<fence>(?:`{3,}|~{3,})[^\S\n]*\w*\s*)|(?=\{\s*(?:["'}]|\w+\s*:)|\[\s*[]["{0-9tfnNI-])""",
+)
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)'
+_TOKEN = re.compile(rf"{_STRING}|(?P<open>[\[{{])|(?P<close>[\]}}])|(?P<fence>\n[^\S\n]*(?:```|~~~))", re.DOTALL)
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f]")
+
+# Numbers stay text: nobody looks at them here, and making an int of a million digits takes seconds.
+_DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
+_BROKEN = object()
+_TOO_DEEP = f"The JSON in the answer is nested deeper than {MAX_DEPTH} levels."
+
+
+class _Document(NamedTuple):
+    text: str
+    value: Any
+    fenced: bool
+
+    @property
+    def rank(self) -> tuple[bool, bool]:
+        return _has_fields(self.value), self.fenced
+
+
+def find(text: str) -> str:
+    """Return the JSON document in `text`; raise ValueError when there is none, or when it is unreasonably large.
+
+    A text that is JSON from end to end is the document. Otherwise an object with fields, or a list of such, goes before
+    other values (a citation such as `[1]` is no answer), then what is fenced before what is not, then the last one.
+    """
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"The answer is {len(text)} characters long; JSON is looked for in at most {MAX_LENGTH}.")
+    whole = text.strip()
+    try:
+        document = _Document(whole, from_json(whole), fenced=False)
+    except ValueError:
+        document = _best(whole)
+    _check_depth(document)
+    return document.text
+
+
+def _best(text: str) -> _Document:
+    best: _Document | None = None
+    for document in _documents(text):
+        if best is None or document.rank >= best.rank:
+            best = document
+    if best is None:
+        raise ValueError(f"The answer ({len(text)} characters) holds no complete JSON document; ask for one.")
+    return best._replace(text=_escaped(best.text))
+
+
+def _documents(text: str) -> Iterator[_Document]:
+    """Every outermost document, from left to right. What was decoded, or is broken, is not entered again."""
+    fenced, position = False, 0
+    for _ in range(MAX_PLACES):
+        place = _PLACE.search(text, position)
+        if place is None:
+            return
+        position = place.end()
+        if place["fence"]:
+            fenced = not fenced
+            if not fenced:
+                continue
+        value, end = _decode(text, position)
+        if value is not _BROKEN:
+            yield _Document(text[position:end], value, fenced)
+        position = end
+    raise ValueError(f"The answer has more than {MAX_PLACES} places where JSON may begin; ask for one JSON document.")
+
+
+def _decode(text: str, start: int) -> tuple[Any, int]:
+    """The value at `start` and its end; for a broken one, _BROKEN and where to look next."""
+    try:
+        return _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        return _BROKEN, _past(text, start) if _looks_meant(text, start, error.pos) else error.pos
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+
+
+def _looks_meant(text: str, start: int, broken_at: int) -> bool:
+    """Whether this is a document with a mistake in it, and not prose in brackets such as `[not a list]`."""
+    return text.startswith("{", start) or bool(text[start + 1 : broken_at].strip()) or text.startswith('"', broken_at)
+
+
+def _past(text: str, start: int) -> int:
+    """Where the broken document at `start` ends: at its last bracket, at a fence, or with the text."""
+    depth = 0
+    for token in islice(_TOKEN.finditer(text, start), MAX_TOKENS):
+        if token["fence"]:
+            return token.start()
+        depth += bool(token["open"]) - bool(token["close"])
+        if depth <= 0:
+            return token.end()
+    return len(text)
+
+
+def _has_fields(value: Any) -> bool:
+    records = value if isinstance(value, list) else [value]
+    return any(record and isinstance(record, dict) for record in records)
+
+
+def _escaped(document: str) -> str:
+    try:
+        from_json(document)
+    except ValueError:
+        return _STRINGS.sub(lambda string: _CONTROL.sub(_escape, string[0]), document)
+    return document
+
+
+def _escape(control: re.Match[str]) -> str:
+    return json.dumps(control[0])[1:-1]
+
+
+def _check_depth(document: _Document) -> None:
+    brackets = document.text.count("{") + document.text.count("[")
+    if brackets > MAX_DEPTH and _depth(document.value) > MAX_DEPTH:
+        raise ValueError(_TOO_DEEP)
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, (dict, list))]:
+        depth += 1
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+    return depth

