@@ -57,7 +57,7 @@ _ROOMS = {
 
 _MODULES = frozenset({"exceptions", "hooks"})
 
-__all__ = sorted([*_ROOMS, *_MODULES])
+__all__ = [*sorted([*_ROOMS, *_MODULES])]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,13 +8,14 @@ from typing import Any, TypeVar, overload
 from tenacity import AsyncRetrying, Retrying
 from typing_extensions import Self
 
+from .cache.shelf import check_cache
 from .drive import run, run_async
 from .endpoint import Endpoint
 from .flow import solve
 from .hooks import HookName, Hooks
 from .mode import Mode
 from .patching import endpoint_of
-from .plan import Plan, check_cache, check_namespace, check_ttl, make_plan
+from .plan import Plan, check_namespace, check_ttl, make_plan
 from .providers import Provider
 
 T = TypeVar("T")
@@ -52,17 +53,17 @@ class Instructor:
 
     @property
     def chat(self) -> Self:
-        """This client: `client.chat.completions.create` is `client.create`."""
+        """The client itself: `client.chat.completions.create` is `client.create`."""
         return self
 
     @property
     def completions(self) -> Self:
-        """This client, as `chat`."""
+        """The client itself, as `chat`."""
         return self
 
     @property
     def messages(self) -> Self:
-        """This client: `client.messages.create` is `client.create`."""
+        """The client itself: `client.messages.create` is `client.create`."""
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -105,7 +106,7 @@ class Instructor:
         messages: Any,
         max_retries: Any,
         context: Mapping[str, Any] | None,
-        strict: bool,  # noqa: FBT001  internal, and on the hot path
+        strict: bool,
         hooks: Hooks | None,
         token_budget: int | None,
         kwargs: dict[str, Any],
@@ -119,10 +120,10 @@ class Instructor:
             self.hooks if hooks is None else self.hooks + hooks,
             response_model,
             kwargs,
-            max_retries=max_retries,
-            context=context,
-            strict=strict,
-            budget=token_budget,
+            max_retries,
+            context,
+            strict,
+            token_budget,
         )
 
     @overload

@@ -49,7 +49,8 @@ async def run_async(flow: Flow[T]) -> T:
 
 
 def _load(effect: Load) -> Any:
-    return _settled(effect.store.get(effect.key), effect.store)
+    text = effect.store.get(effect.key)
+    return text if type(text) is str else _settled(text, effect.store)
 
 
 def _save(effect: Save) -> None:
@@ -70,7 +71,10 @@ def _whole(effect: Save) -> Any:
 
 async def _load_async(effect: Load) -> Any:
     store = effect.store
-    if store.blocking == "always" and not inspect.iscoroutinefunction(store.get):
+    if store.blocking != "always":
+        text = store.get(effect.key)
+        return text if type(text) is str else await _awaited(text)
+    if not inspect.iscoroutinefunction(store.get):
         return await _awaited(await asyncio.to_thread(store.get, effect.key))
     return await _awaited(store.get(effect.key))
 
@@ -108,7 +112,7 @@ def _decide(effect: Decide) -> Any:
 
 
 async def _decide_async(effect: Decide) -> Any:
-    return await _awaited(effect.controller.iter(effect.state))  # type: ignore[attr-defined]
+    return await _awaited(effect.controller.iter(effect.state))
 
 
 def _sleep(effect: Sleep) -> None:

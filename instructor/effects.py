@@ -8,11 +8,10 @@ dataclass costs six times as much to make.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, TypeVar, Union
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import tenacity
-from typing_extensions import TypeAlias
 
 from .cache.base import BaseCache
 
@@ -65,7 +64,7 @@ class Sleep(msgspec.Struct, frozen=True):
 class Share(msgspec.Struct, frozen=True):
     """Do `work` once for everybody who asks for `key` at the same time.
 
-    Gives `(True, result)` to the one that did it and `(False, result)` to those that waited, at most `patience` seconds.
+    Gives `(True, result)` to who did it, and `(False, result)` to those that waited, at most `patience` seconds.
     """
 
     flights: Any
@@ -74,5 +73,5 @@ class Share(msgspec.Struct, frozen=True):
     patience: float | None
 
 
-Effect: TypeAlias = Union[Load, Save, Send, Run, Decide, Sleep, Share]
+Effect: TypeAlias = Load | Save | Send | Run | Decide | Sleep | Share
 Flow: TypeAlias = Generator[Effect, Any, T]

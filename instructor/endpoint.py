@@ -57,31 +57,32 @@ class Endpoint:
         Raises:
             TypeError: the credential is made anew for each call, so that only a namespace can name the account.
         """
-        seen = self._look()
+        try:
+            seen = self._identity(self.client)
+        except AttributeError:  # not the SDK's own client
+            seen = tuple(_attribute(self.client, name) for name in self.row.identity)
         if seen != self._seen:
             self._scopes, self._seen = _scopes(self.place, seen), seen
-        place, account = self._scopes
+        place, whole = self._scopes
         if namespace is not None:
             return place
-        if account is None:
+        if whole is None:
             raise TypeError("the credential has no fixed value; name the account yourself with cache_namespace=…")
-        return f"{place} {account}"
+        return whole
 
-    def _look(self) -> tuple[Any, ...]:
-        """What the client says of its address and account; a stand-in for one says nothing."""
-        try:
-            return self._identity(self.client)
-        except AttributeError:
-            return tuple(getattr(self.client, name, None) for name in self.row.identity)
+
+def _attribute(client: Any, name: str) -> Any:
+    """The attribute, or its public spelling: the private one is read first because properties cost more than a hash."""
+    return getattr(client, name, getattr(client, name.lstrip("_"), None))
 
 
 def _scopes(place: str | None, identity: tuple[Any, ...]) -> tuple[str, str | None]:
-    """The address as text, and a digest of everything else; no digest where a credential is a function."""
+    """The address, and the address with a digest of everything else; not that where a credential is a function."""
     address, *account = identity
     url = place or _normal(str(address)) if isinstance(address, str) or type(address).__name__ == "URL" else place or ""
     if any(callable(part) and not _is_stand_in(part) for part in account):
         return url, None
-    return url, _digest(canonical([part if _is_plain(part) else None for part in account]))
+    return url, f"{url} {_digest(canonical([part if _is_plain(part) else None for part in account]))}"
 
 
 def _is_plain(part: Any) -> bool:

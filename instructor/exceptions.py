@@ -1,20 +1,20 @@
 """The errors we raise.
 
-    InstructorError
-    ├── IncompleteOutputException      the answer was cut off before it was whole
-    ├── RefusalError                   the model or a filter declined to answer
-    ├── InstructorRetryException       every attempt failed; the last error is the cause
-    │   └── TokenBudgetError
-    │       ├── TokenBudgetExceeded
-    │       └── TokenUsageUnavailableError
-    ├── ValidationError
-    ├── ProviderError
-    ├── ConfigurationError             the arguments cannot work; nothing was asked
-    ├── ModeError                      the provider does not know that mode
-    ├── ClientError                    that object is not a client of this provider
-    ├── AsyncValidationError           (also ValueError)
-    ├── ResponseParsingError           (also ValueError) the answer holds no payload
-    └── MultimodalError                (also ValueError)
+InstructorError
+├── IncompleteOutputException      the answer was cut off before it was whole
+├── RefusalError                   the model or a filter declined to answer
+├── InstructorRetryException       every attempt failed; the last error is the cause
+│   └── TokenBudgetError
+│       ├── TokenBudgetExceeded
+│       └── TokenUsageUnavailableError
+├── ValidationError
+├── ProviderError
+├── ConfigurationError             the arguments cannot work; nothing was asked
+├── ModeError                      the provider does not know that mode
+├── ClientError                    that object is not a client of this provider
+├── AsyncValidationError           (also ValueError)
+├── ResponseParsingError           (also ValueError) the answer holds no payload
+└── MultimodalError                (also ValueError)
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ from typing import Any, NamedTuple
 
 from typing_extensions import Self
 
-_ATTEMPT = "<generation number={number!r}>\n<exception>\n    {error}\n</exception>\n<completion>\n    {completion}\n</completion>\n</generation>"
+_ATTEMPT = """<generation number='{number}'>
+<exception>
+    {error}
+</exception>
+<completion>
+    {completion}
+</completion>
+</generation>"""
 
 
 class FailedAttempt(NamedTuple):
@@ -51,7 +58,7 @@ class InstructorError(Exception):
         if not self.failed_attempts:
             return super().__str__()
         attempts = "\n\n".join(
-            _ATTEMPT.format(number=str(number), error=error, completion=completion)
+            _ATTEMPT.format(number=number, error=error, completion=completion)
             for number, error, completion in self.failed_attempts
         )
         last = f"<last_exception>\n    {super().__str__()}\n</last_exception>"
@@ -109,7 +116,7 @@ class TokenBudgetError(InstructorRetryException):
         self.budget = budget
 
 
-class TokenBudgetExceeded(TokenBudgetError):  # noqa: N818  users know it by this name
+class TokenBudgetExceeded(TokenBudgetError):
     """A failed attempt left the total at or above the budget."""
 
 

@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any
 
 from . import local
+from .cache.shelf import check_cache
 from .client import AsyncInstructor, Instructor
 from .endpoint import Endpoint
 from .exceptions import ClientError, ConfigurationError
 from .mode import Mode
 from .patching import check_mode, dialect_of, is_async, patched
-from .plan import check_cache
 from .providers import BETA, ROWS, Provider, Row
 
 logger = logging.getLogger("instructor.auto_client")
@@ -89,6 +89,8 @@ def _connect(row: Row, kwargs: dict[str, Any], *, wants_async: bool) -> Any:
     options = _PREPARE.get(row.provider, _with_key)(row, kwargs)
     accepted = inspect.signature(make).parameters
     options |= {name: kwargs.pop(name) for name in list(kwargs) if name in accepted}
+    if row.direct:
+        options["http_client"] = pkgutil.resolve_name(row.direct[wants_async])(trust_env=False)
     try:
         return make(**options)
     except ImportError:

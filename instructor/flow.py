@@ -15,6 +15,7 @@ from .cache.entry import Entry, seal, unseal
 from .conversation import Conversation, root
 from .dialects.base import Reply
 from .effects import Decide, Flow, Load, Run, Save, Send, Share, Sleep
+from .endpoint import Endpoint
 from .exceptions import IncompleteOutputException, RefusalError, ResponseParsingError, TokenBudgetError
 from .mode import Mode
 from .plan import Plan, Slot
@@ -43,7 +44,7 @@ class Answer(msgspec.Struct, frozen=True, eq=False):
     @property
     def completion(self) -> Any:
         """The SDK's own completion."""
-        return self.raw.make() if type(self.raw) is Later else self.raw
+        return self.raw.make() if isinstance(self.raw, Later) else self.raw
 
 
 def solve(plan: Plan) -> Flow[Answer]:
@@ -99,7 +100,7 @@ def follow(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
 
 def deliver(plan: Plan, tape: tuple[str, ...], kept: Kept) -> Answer | None:
     """The answer that was once given, given again; None when today's model refuses it."""
-    raw = Later(partial(restore, kept, plan.endpoint.row.completion))
+    raw = Restored(kept, plan.endpoint)
     try:
         if plan.shape is None:
             completion = raw.make()
@@ -107,13 +108,35 @@ def deliver(plan: Plan, tape: tuple[str, ...], kept: Kept) -> Answer | None:
         value = plan.shape.load("".join(tape), plan.context, strict=plan.strict)
     except Exception:  # noqa: BLE001  validators are strangers' code, and this one will run again on the miss
         return None
-    attach(value, raw, Later(partial(_free, plan, raw)))
+    attach(value, raw, Free(raw))
     return Answer(value, tape, raw, kept)
 
 
-def _free(plan: Plan, raw: Later) -> Any:
+class Restored(Later):
+    """The completion that an answer from the cache was read from."""
+
+    __slots__ = ("endpoint", "kept")
+
+    def __init__(self, kept: Kept, endpoint: Endpoint) -> None:
+        self.kept = kept
+        self.endpoint = endpoint
+
+    def make(self) -> Any:
+        """The completion, of the SDK's own type."""
+        return restore(self.kept, self.endpoint.row.completion)
+
+
+class Free(Later):
     """What an answer from the cache cost: nothing, in the provider's own units."""
-    return nothing(plan.endpoint.dialect.read(raw.make()).usage)
+
+    __slots__ = ("completion",)
+
+    def __init__(self, completion: Restored) -> None:
+        self.completion = completion
+
+    def make(self) -> Any:
+        """A usage of the provider's own type, all zero."""
+        return nothing(self.completion.endpoint.dialect.read(self.completion.make()).usage)
 
 
 def remember(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:

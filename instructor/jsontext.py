@@ -21,7 +21,8 @@ from pydantic_core import from_json
 MAX_LENGTH = 1024 * 1024
 MAX_DEPTH = 128
 MAX_PLACES = 1000  # a decoding error counts the lines before it, so each may cost the length of the text
-MAX_TOKENS = 100_000  # brackets and strings read while stepping over one broken document
+MAX_TOKENS = 20_000  # brackets and strings read while stepping over one broken document
+SMALL = 64 * 1024  # below this, trying first whether all of it is JSON costs next to nothing when it is not
 
 # Where a value may begin: after a fence and its info string, or at a bracket followed by something like JSON. Keys
 # without double quotes are let in too, so that the inner parts of such a document are not taken for documents.
@@ -34,8 +35,8 @@ _STRINGS = re.compile(_STRING, re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f]")
 
 # Numbers stay text: nobody looks at them here, and making an int of a million digits takes seconds.
-_DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
-_BROKEN = object()
+_STRICT = json.JSONDecoder(parse_int=str, parse_float=str)
+_LENIENT = json.JSONDecoder(parse_int=str, parse_float=str, strict=False)  # takes raw control characters in strings
 _TOO_DEEP = f"The JSON in the answer is nested deeper than {MAX_DEPTH} levels."
 
 
@@ -58,12 +59,18 @@ def find(text: str) -> str:
     if len(text) > MAX_LENGTH:
         raise ValueError(f"The answer is {len(text)} characters long; JSON is looked for in at most {MAX_LENGTH}.")
     whole = text.strip()
-    try:
-        document = _Document(whole, from_json(whole), fenced=False)
-    except ValueError:
-        document = _best(whole)
+    document = _whole(whole) or _best(whole)
     _check_depth(document)
     return document.text
+
+
+def _whole(text: str) -> _Document | None:
+    if len(text) > SMALL and text.startswith(("{", "[")):
+        return None
+    try:
+        return _Document(text, from_json(text), fenced=False)
+    except ValueError:
+        return None
 
 
 def _best(text: str) -> _Document:
@@ -73,7 +80,7 @@ def _best(text: str) -> _Document:
             best = document
     if best is None:
         raise ValueError(f"The answer ({len(text)} characters) holds no complete JSON document; ask for one.")
-    return best._replace(text=_escaped(best.text))
+    return best
 
 
 def _documents(text: str) -> Iterator[_Document]:
@@ -88,21 +95,24 @@ def _documents(text: str) -> Iterator[_Document]:
             fenced = not fenced
             if not fenced:
                 continue
-        value, end = _decode(text, position)
-        if value is not _BROKEN:
-            yield _Document(text[position:end], value, fenced)
-        position = end
+        document, position = _read(text, position, fenced)
+        if document:
+            yield document
     raise ValueError(f"The answer has more than {MAX_PLACES} places where JSON may begin; ask for one JSON document.")
 
 
-def _decode(text: str, start: int) -> tuple[Any, int]:
-    """The value at `start` and its end; for a broken one, _BROKEN and where to look next."""
+def _read(text: str, start: int, fenced: bool, decoder: json.JSONDecoder = _STRICT) -> tuple[_Document | None, int]:
+    """The document at `start`, unless it is broken, and where to look for the next one."""
     try:
-        return _DECODER.raw_decode(text, start)
+        value, end = decoder.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        return _BROKEN, _past(text, start) if _looks_meant(text, start, error.pos) else error.pos
+        if decoder is _STRICT and "" < text[error.pos : error.pos + 1] < " ":
+            return _read(text, start, fenced, _LENIENT)
+        return None, _past(text, start) if _looks_meant(text, start, error.pos) else error.pos
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+    document = text[start:end]
+    return _Document(document if decoder is _STRICT else _escaped(document), value, fenced), end
 
 
 def _looks_meant(text: str, start: int, broken_at: int) -> bool:
@@ -128,11 +138,7 @@ def _has_fields(value: Any) -> bool:
 
 
 def _escaped(document: str) -> str:
-    try:
-        from_json(document)
-    except ValueError:
-        return _STRINGS.sub(lambda string: _CONTROL.sub(_escape, string[0]), document)
-    return document
+    return _STRINGS.sub(lambda string: _CONTROL.sub(_escape, string[0]), document)
 
 
 def _escape(control: re.Match[str]) -> str:

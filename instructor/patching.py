@@ -93,10 +93,8 @@ def patched(endpoint: Endpoint, mode: Mode) -> Callable[..., Any]:
 
     def plan(response_model: Any = None, max_retries: Any = 1, context: Any = None, **kwargs: Any) -> Plan:
         hooks = kwargs.pop("hooks", None) or Hooks()
-        rest = {"strict": kwargs.pop("strict", True), "budget": kwargs.pop("token_budget", None)}
-        return make_plan(
-            endpoint, mode, hooks, response_model, kwargs, max_retries=max_retries, context=context, **rest
-        )
+        strict, budget = kwargs.pop("strict", True), kwargs.pop("token_budget", None)
+        return make_plan(endpoint, mode, hooks, response_model, kwargs, max_retries, context, strict, budget)
 
     @functools.wraps(endpoint.call)
     def create(*args: Any, **kwargs: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from .cache.base import BaseCache
 from .cache.key import make_cache_key
 from .cache.shelf import Shelf, shelf_of
 from .endpoint import Endpoint
@@ -66,11 +65,10 @@ def make_plan(
     hooks: Hooks,
     response_model: Any,
     kwargs: dict[str, Any],
-    *,
     max_retries: Any,
     context: Mapping[str, Any] | None,
     strict: bool,
-    budget: int | None = None,
+    budget: int | None,
 ) -> Plan:
     """The plan of a call; `kwargs` is ours to take apart.
 
@@ -78,7 +76,11 @@ def make_plan(
         TypeError, ValueError, ConfigurationError: an argument cannot work.
     """
     shape = compile_shape(response_model)
-    cache, ttl, namespace = kwargs.pop("cache", None), kwargs.pop("cache_ttl", None), kwargs.pop("cache_namespace", None)
+    cache, ttl, namespace = (
+        kwargs.pop("cache", None),
+        kwargs.pop("cache_ttl", None),
+        kwargs.pop("cache_namespace", None),
+    )
     if ttl is not None:
         ttl = check_ttl(ttl)
     if namespace is not None:
@@ -91,7 +93,7 @@ def make_plan(
         kwargs = {name: render(value, context) if name in TEMPLATED else value for name, value in kwargs.items()}
     slot = None
     if cache is not None:
-        shelf = shelf_of(check_cache(cache))
+        shelf = shelf_of(cache)
         key = _key(shelf, endpoint, mode, shape, kwargs, namespace, strict=strict, context=context)
         slot = None if key is None else Slot(shelf, key, ttl)
     return Plan(endpoint, shape, mode, kwargs, max_retries, context, strict, hooks, budget, slot)
@@ -112,17 +114,17 @@ def _key(
     context: Mapping[str, Any] | None,
 ) -> str | None:
     """The key of a question, or None with a warning when it has none."""
-    rest = dict(kwargs)
+    get = kwargs.get
     try:
         return make_cache_key(
-            messages=rest.pop("messages", None),
-            model=rest.pop("model", None),
-            system=rest.pop("system", None),
+            messages=get("messages"),
+            model=get("model"),
+            system=get("system"),
             response_model=shape,
             mode=mode,
             provider=endpoint.speaker,
             namespace=namespace,
-            request_kwargs=rest,
+            request_kwargs=kwargs,
             endpoint=endpoint.scope(namespace),
             strict=strict,
             context=context,
@@ -130,16 +132,6 @@ def _key(
     except TypeError as problem:
         shelf.bypass("no stable identity", problem)
         return None
-
-
-def check_cache(cache: Any) -> BaseCache:
-    """The cache, if it is one."""
-    if isinstance(cache, BaseCache):
-        return cache
-    raise TypeError(
-        f"cache must be an instance of instructor.cache.BaseCache, or None to go without; got {cache!r}. "
-        "Subclass BaseCache and write get(key) and set(key, value, ttl)."
-    )
 
 
 def check_namespace(namespace: Any) -> str:
@@ -151,7 +143,7 @@ def check_namespace(namespace: Any) -> str:
 
 def check_ttl(ttl: Any) -> float:
     """A TTL in seconds."""
-    amount = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else ttl
+    amount = ttl.total_seconds() if isinstance(ttl, dt.timedelta) else ttl
     if isinstance(amount, (int, float)) and not isinstance(amount, bool) and math.isfinite(amount):
         return amount
     raise ValueError(f"cache_ttl must be a finite number of seconds or a timedelta, not {ttl!r}.")

@@ -45,7 +45,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     `clients` and `async_clients` are the SDK's classes, the first of which is made by `from_provider`; `call` is
     where they keep the function that asks, `completion` what it returns. `identity` is where a client says what its
-    address is (first) and whose account it uses. `key_env` are the variables that may hold a key.
+    address is (first) and whose account it uses. `key_env` are the variables that may hold a key;
+    `direct` are the HTTP clients, sync and async, for what runs on this machine and no proxy stands before.
     """
 
     provider: Provider
@@ -58,7 +59,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     async_call: str = "chat.completions.create"
     completion: str = "openai.types.chat:ChatCompletion"
     identity: tuple[str, ...] = (
-        "base_url",
+        "_base_url",
         "api_key",
         "organization",
         "project",
@@ -70,6 +71,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     fallback_key: str | None = None
     base_url: str | None = None
     mode: Mode = Mode.TOOLS
+    direct: tuple[str, str] | None = None
 
     @property
     def install(self) -> str:
@@ -82,7 +84,7 @@ def _copies_openai(provider: Provider, base_url: str | None, *key_env: str, **qu
     return msgspec.structs.replace(Row(provider=provider, base_url=base_url, key_env=key_env), **quirks)
 
 
-_SHARED_IDENTITY = ("base_url", "api_key", "_custom_headers", "_custom_query")
+_SHARED_IDENTITY = ("_base_url", "api_key", "_custom_headers", "_custom_query")
 
 ROWS: dict[str, Row] = {
     "openai": Row(provider=Provider.OPENAI, key_env=("OPENAI_API_KEY",)),
@@ -91,7 +93,7 @@ ROWS: dict[str, Row] = {
         clients=("openai:AzureOpenAI",),
         async_clients=("openai:AsyncAzureOpenAI",),
         identity=(
-            *("base_url", "api_key", "_custom_headers", "_custom_query"),
+            *("_base_url", "api_key", "_custom_headers", "_custom_query"),
             *("_azure_ad_token", "_azure_ad_token_provider", "_api_version"),
         ),
         key_env=("AZURE_OPENAI_API_KEY",),
@@ -104,12 +106,16 @@ ROWS: dict[str, Row] = {
     "perplexity": _copies_openai(
         Provider.PERPLEXITY, "https://api.perplexity.ai", "PERPLEXITY_API_KEY", mode=Mode.MD_JSON
     ),
-    "fireworks": _copies_openai(
-        Provider.FIREWORKS, "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"
-    ),
+    "fireworks": _copies_openai(Provider.FIREWORKS, "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     "cerebras": _copies_openai(Provider.CEREBRAS, "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
     "ollama": _copies_openai(Provider.OLLAMA, "http://localhost:11434/v1", fallback_key="ollama"),
-    "local": _copies_openai(Provider.LOCAL, "http://127.0.0.1/v1", fallback_key="local", mode=Mode.JSON_SCHEMA),
+    "local": _copies_openai(
+        Provider.LOCAL,
+        "http://127.0.0.1/v1",
+        fallback_key="local",
+        mode=Mode.JSON_SCHEMA,
+        direct=("openai:DefaultHttpxClient", "openai:DefaultAsyncHttpxClient"),
+    ),
     "litellm": Row(
         provider=Provider.LITELLM,
         package="litellm",
@@ -156,7 +162,14 @@ ROWS: dict[str, Row] = {
         completion="google.genai.types:GenerateContentResponse",
         identity=tuple(
             f"_api_client.{name}"
-            for name in ("_http_options.base_url", "_http_options.api_version", "api_key", "vertexai", "project", "location")
+            for name in (
+                "_http_options.base_url",
+                "_http_options.api_version",
+                "api_key",
+                "vertexai",
+                "project",
+                "location",
+            )
         ),
         key_env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
     ),

@@ -16,10 +16,11 @@ import pydantic
 class Later:
     """A value made when it is first looked at; pickled and copied as the value it stands for."""
 
-    __slots__ = ("make",)
+    __slots__ = ()
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
+    def make(self) -> Any:
+        """The value itself."""
+        raise NotImplementedError
 
     def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
         return _itself, (self.make(),)
@@ -43,7 +44,7 @@ class Receipt:
             value = result.__dict__[self.name]
         except KeyError:
             raise AttributeError(f"{type(result).__name__!r} object has no attribute {self.name!r}") from None
-        if type(value) is Later:
+        if isinstance(value, Later):
             value = result.__dict__[self.name] = value.make()
         return value
 

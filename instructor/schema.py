@@ -61,7 +61,9 @@ def strict(schema: Any) -> Any:
         return {"$ref": schema["$ref"]}
     if len(schema.get("allOf", ())) == 1:
         return strict({**{k: v for k, v in schema.items() if k != "allOf"}, **schema["allOf"][0]})
-    return _closed({("anyOf" if key == "oneOf" else key): value for key, value in schema.items() if key not in _NOT_STRICT})
+    return _closed(
+        {("anyOf" if key == "oneOf" else key): value for key, value in schema.items() if key not in _NOT_STRICT}
+    )
 
 
 _NOT_STRICT = frozenset({"default", "discriminator"})

@@ -37,6 +37,7 @@ class FakeProvider:
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     gate: threading.Event | None = None
+    keep_alive: bool = False
     arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -172,6 +173,8 @@ def _handler(fake: FakeProvider) -> type[BaseHTTPRequestHandler]:
             self.send_header("content-type", "application/json")
             self.send_header("x-request-id", "req_1")
             self.send_header("content-length", str(len(data)))
+            if not fake.keep_alive:  # an event loop that ends must not leave connections behind
+                self.send_header("connection", "close")
             self.end_headers()
             self.wfile.write(data[: len(data) // 2] if say.cut else data)
             if say.cut:

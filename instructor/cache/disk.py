@@ -5,41 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
+from typing_extensions import Self
+
+from . import disk_table as table
 from .base import BaseCache
 from .clock import ForwardClock
-from .disk_file import PAGE, CacheFile, tells_damage
-from .disk_thread import Thread, threads_of
+from .disk_file import CacheFile, tells_damage
+from .disk_thread import PerThread, Thread, threads_of
 from .limits import lifetime, whole
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from typing_extensions import Self
-
-    Change = Callable[[sqlite3.Cursor, float, int], "T"]
-    """What one transaction does, given its cursor, the time, and the place in the order of use that it may take."""
-
 T = TypeVar("T")
-
-_FIND = "SELECT key, expires, value FROM entries WHERE id = ?"
-_PEEK = "SELECT 1 FROM entries WHERE id = ? AND key = ? AND (expires IS NULL OR expires > ?)"
-_COUNT = "SELECT (SELECT count(*) FROM entries) - (SELECT count(*) FROM entries WHERE expires <= ?)"
-_NEWEST = "SELECT max(used) FROM entries"
-_TOUCH = "UPDATE entries SET used = ? WHERE id = ?"
-_PUT = "INSERT INTO entries (id, used, expires, key, value) VALUES (?, ?, ?, ?, ?)"
-_DROP = "DELETE FROM entries WHERE id = ?"
-_DROP_EXPIRED = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE expires <= ? ORDER BY expires LIMIT 64)"
-_DROP_OLDEST = "DELETE FROM entries WHERE id = (SELECT id FROM entries ORDER BY used LIMIT 1)"
-_FOLD = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 _TOUCHES = 8192
 """How many reads are remembered until the next write; past that the oldest of them are forgotten."""
@@ -49,6 +33,14 @@ _SPARE = 8
 """Pages that a write may take beside those of its value: every tree may split, and an empty cache has five."""
 _PAUSE = 0.001
 """Seconds between two tries to get a lock."""
+
+
+class _Turn(NamedTuple):
+    """One transaction: its cursor, the time at which it began, and the place in the order of use that it may give."""
+
+    cursor: sqlite3.Cursor
+    now: float
+    place: int
 
 
 class DiskCache(BaseCache):
@@ -82,7 +74,7 @@ class DiskCache(BaseCache):
         self._timeout = float(timeout)
         self._clock = ForwardClock(clock)
         self._touched: OrderedDict[int, None] = OrderedDict()
-        self._local = _Local(self._file)
+        self._local = PerThread(self._file)
         self._folded = True
 
     def get(self, key: str) -> str | None:
@@ -98,17 +90,18 @@ class DiskCache(BaseCache):
 
     def delete(self, key: str) -> bool:
         """Forget what is under `key`; whether there was anything."""
-        return self._run(self._write, partial(_drop, *_address(key)))
+        there: bool = self._run(self._write, partial(_drop, *_address(key)))
+        return there
 
     def clear(self) -> None:
         """Forget everything, and give the space back."""
         self._run(self._empty)
 
     def __len__(self) -> int:
-        return self._run(self._ask, _COUNT)
+        return self._run(self._ask, table.COUNT)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._run(self._ask, _PEEK, *_address(key)) > 0
+        return isinstance(key, str) and self._run(self._ask, table.PEEK, *_address(key)) == 1
 
     def __bool__(self) -> bool:
         """True, even when empty: `if cache:` asks whether there is a cache."""
@@ -132,7 +125,7 @@ class DiskCache(BaseCache):
         self.close()
 
     def __repr__(self) -> str:
-        return f"DiskCache({self._file.directory!r})"
+        return f"DiskCache({str(self._file.directory)!r})"
 
     def __reduce__(self) -> tuple[Callable[[], DiskCache], tuple[()]]:
         return partial(
@@ -153,7 +146,7 @@ class DiskCache(BaseCache):
             try:
                 with thread.lock:
                     return work(thread, *arguments)
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError) as error:  # noqa: PERF203 - the loop is for this
                 deadline = deadline or time.monotonic() + self._timeout
                 self._mend(thread, error, deadline)
 
@@ -175,7 +168,7 @@ class DiskCache(BaseCache):
 
     def _open(self, thread: Thread) -> sqlite3.Cursor:
         cursor = thread.open()
-        self._clock.catch_up(_newest(cursor) / 1e6)
+        self._clock.catch_up(table.newest(cursor) / 1e6)
         return cursor
 
     def _close_all(self) -> None:
@@ -185,7 +178,7 @@ class DiskCache(BaseCache):
     # Reading.
 
     def _find(self, thread: Thread, ident: int, key: bytes) -> str | None:
-        row = (thread.cursor or self._open(thread)).execute(_FIND, (ident,)).fetchone()
+        row = (thread.cursor or self._open(thread)).execute(table.FIND, (ident,)).fetchone()
         if row is None or row[0] != key or (row[1] is not None and row[1] <= self._clock.now()):
             thread.confirm()
             return None
@@ -211,18 +204,18 @@ class DiskCache(BaseCache):
 
     # Writing.
 
-    def _write(self, thread: Thread, change: Change[T]) -> T:
+    def _write(self, thread: Thread, change: Callable[[_Turn], T]) -> T:
         """Make `change` in a transaction that also notes what was read since the last one."""
         cursor = thread.cursor or self._open(thread)
         thread.confirm()
         if not thread.writable:
             raise OSError(errno.EROFS, "the cache can only be read", self._file.path)
         if not self._folded and not self._fold(cursor):
-            raise sqlite3.OperationalError("the log is too long, and locked by a reader")
+            raise sqlite3.OperationalError("the log is full, and locked by whoever reads it")
         touched = list(self._touched)
         try:
             cursor.execute("BEGIN IMMEDIATE")
-            result = change(cursor, *self._take_place(cursor, touched))
+            result = change(self._take_turn(cursor, touched))
             cursor.execute("COMMIT")
         except BaseException:
             if cursor.connection.in_transaction:
@@ -233,29 +226,29 @@ class DiskCache(BaseCache):
         self._folded = self._fold(cursor)
         return result
 
-    def _take_place(self, cursor: sqlite3.Cursor, touched: list[int]) -> tuple[float, int]:
-        """Move `touched` to the end of the order of use; the time, and the place behind them."""
-        newest = _newest(cursor)
+    def _take_turn(self, cursor: sqlite3.Cursor, touched: list[int]) -> _Turn:
+        """Move what was `touched` to the end of the order of use, and step behind it."""
+        newest = table.newest(cursor)
         self._clock.catch_up(newest / 1e6)
         now = self._clock.now()
         place = max(newest, int(now * 1e6)) + 1
-        cursor.executemany(_TOUCH, zip(count(place), touched))
-        return now, place + len(touched)
+        cursor.executemany(table.TOUCH, zip(count(place), touched))
+        return _Turn(cursor, now, place + len(touched))
 
-    def _put(
-        self, ident: int, key: bytes, value: bytes, seconds: float | None, cursor: sqlite3.Cursor, now: float, place: int
-    ) -> None:
-        cursor.execute(_DROP, (ident,))
-        cursor.execute(_DROP_EXPIRED, (now,))
-        need = _SPARE + (len(key) + len(value)) // (PAGE - 64) + 1
+    def _put(self, ident: int, key: bytes, value: bytes, seconds: float | None, turn: _Turn) -> None:
+        turn.cursor.execute(table.DROP, (ident,))
+        turn.cursor.execute(table.DROP_EXPIRED, (turn.now,))
+        need = _SPARE + (len(key) + len(value)) // (table.PAGE - 64) + 1
         if need + _SPARE > self._limits.pages or (seconds is not None and seconds <= 0):
             return
-        self._make_room(cursor, need, now)
-        cursor.execute(_PUT, (ident, place, None if seconds is None else now + seconds, key, value))
+        self._make_room(need, turn)
+        expires = None if seconds is None else turn.now + seconds
+        turn.cursor.execute(table.PUT, (ident, turn.place, expires, key, value))
 
-    def _make_room(self, cursor: sqlite3.Cursor, need: int, now: float) -> None:
-        while _pages_in_use(cursor) + need > self._limits.pages:
-            if not cursor.execute(_DROP_EXPIRED, (now,)).rowcount and not cursor.execute(_DROP_OLDEST).rowcount:
+    def _make_room(self, need: int, turn: _Turn) -> None:
+        while table.pages_in_use(turn.cursor) + need > self._limits.pages:
+            expired = turn.cursor.execute(table.DROP_EXPIRED, (turn.now,)).rowcount
+            if not expired and not turn.cursor.execute(table.DROP_OLDEST).rowcount:
                 break
 
     def _fold(self, cursor: sqlite3.Cursor) -> bool:
@@ -263,27 +256,17 @@ class DiskCache(BaseCache):
         if self._file.log_size() <= self._limits.log:
             return True
         try:
-            if (excess := _pragma(cursor, "page_count") - self._limits.pages) > 0:  # the limit was lowered
-                _give_back(cursor, excess)
-            (busy, *_) = cursor.execute(_FOLD).fetchone()
+            table.shorten(cursor, self._limits.pages)  # a longer file was made under a higher limit
+            return table.fold(cursor)
         except sqlite3.OperationalError as error:
             if not _passes(error):
                 raise
             return False
-        return not busy
 
     def _empty(self, thread: Thread) -> None:
         self._write(thread, _clear)
-        cursor = thread.open()
-        _give_back(cursor, _pragma(cursor, "freelist_count"))
-        cursor.execute(_FOLD).fetchone()
-
-
-class _Local(threading.local):
-    """Each thread that looks at this object finds a `thread` of its own."""
-
-    def __init__(self, file: CacheFile) -> None:
-        self.thread = Thread(file)
+        table.shorten(thread.open(), 0)
+        table.fold(thread.open())
 
 
 class _Limits:
@@ -292,7 +275,7 @@ class _Limits:
     def __init__(self, total: int) -> None:
         self.total = total
         self.log = min(total // 16, 2**22)
-        self.pages = (total - 2 * self.log - 2**16) // PAGE
+        self.pages = (total - 2 * self.log - 2**16) // table.PAGE
 
 
 def _address(key: str) -> tuple[int, bytes]:
@@ -311,39 +294,18 @@ def _text(value: Any) -> str | None:
         return None  # damage that SQLite does not see
 
 
-def _newest(cursor: sqlite3.Cursor) -> int:
-    (newest,) = cursor.execute(_NEWEST).fetchone()
-    if newest is not None and not (isinstance(newest, int) and 0 <= newest < 2**62):
-        raise sqlite3.DatabaseError(f"last used at {newest!r}")
-    return newest or 0
-
-
-def _pragma(cursor: sqlite3.Cursor, name: str) -> int:
-    (value,) = cursor.execute(f"PRAGMA {name}").fetchone()
-    return int(value)
-
-
-def _pages_in_use(cursor: sqlite3.Cursor) -> int:
-    return _pragma(cursor, "page_count") - _pragma(cursor, "freelist_count")
-
-
-def _give_back(cursor: sqlite3.Cursor, pages: int) -> None:
-    # A script, because execute() takes a single step, which frees a single page.
-    cursor.executescript(f"PRAGMA incremental_vacuum({pages})")
-
-
-def _drop(ident: int, key: bytes, cursor: sqlite3.Cursor, now: float, _place: int) -> bool:
-    there = cursor.execute(_PEEK, (ident, key, now)).fetchone() is not None
-    cursor.execute(_DROP, (ident,))
+def _drop(ident: int, key: bytes, turn: _Turn) -> bool:
+    there = turn.cursor.execute(table.PEEK, (ident, key, turn.now)).fetchone() is not None
+    turn.cursor.execute(table.DROP, (ident,))
     return there
 
 
-def _clear(cursor: sqlite3.Cursor, _now: float, _place: int) -> None:
-    cursor.execute("DELETE FROM entries")
+def _clear(turn: _Turn) -> None:
+    turn.cursor.execute(table.CLEAR)
 
 
-def _nothing(_cursor: sqlite3.Cursor, _now: float, _place: int) -> None:
-    """Change nothing: the touches alone are written."""
+def _nothing(_turn: _Turn) -> None:
+    """Change nothing: only what was read is noted."""
 
 
 def _passes(error: Exception) -> bool:

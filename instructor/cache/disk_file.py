@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sqlite3
@@ -10,55 +9,31 @@ import stat
 import sys
 import time
 import warnings
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+from . import disk_table as table
 from .base import CacheWarning
 
 if sys.platform != "win32":
     import fcntl
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 NAME = "cache.sqlite3"
-PAGE = 4096
-"""Bytes in a page: 16 KB pages made a smaller file, but slower reads and twice the log for each write."""
-
-_APPLICATION = 0x1257C70A
-_FORMAT = 1
-_BEGIN = f"""
-    PRAGMA page_size = {PAGE};
-    PRAGMA auto_vacuum = INCREMENTAL;
-    PRAGMA synchronous = OFF;
-    PRAGMA journal_mode = WAL;
-    BEGIN;
-    CREATE TABLE entries (
-        id INTEGER PRIMARY KEY,     -- 63 bits of a digest of the key: a row is found by number
-        used INTEGER NOT NULL,      -- microseconds since 1970, never the same twice
-        expires REAL,               -- seconds since 1970
-        key BLOB NOT NULL,
-        value BLOB NOT NULL         -- last, so that the other columns are read without it
-    );
-    CREATE INDEX entries_by_use ON entries (used);
-    CREATE INDEX entries_by_expiry ON entries (expires) WHERE expires IS NOT NULL;
-    PRAGMA application_id = {_APPLICATION};
-    PRAGMA user_version = {_FORMAT};
-    COMMIT;
-"""
-_LOOK = "SELECT id, used, expires, key, value FROM entries LIMIT 0"
 _LOGS = ("-wal", "-shm", "-journal")
 
 Identity: TypeAlias = "tuple[int, int, int] | None"
+"""Device and number of a file, and the number of its log (0: none); None where there is no file."""
 
 
 class CacheFile:
     """One SQLite file in a directory of its own. Making this object touches nothing."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = os.path.abspath(os.path.expanduser(directory))
-        self.path = os.path.join(self.directory, NAME)
+        self.directory = Path(directory).expanduser().absolute()
+        self.path = str(self.directory / NAME)
+        self._log = self.path + "-wal"
 
     def open(self) -> sqlite3.Connection:
         """A new connection. Whoever opens holds the directory's lock, so nobody swaps the file meanwhile."""
@@ -85,8 +60,8 @@ class CacheFile:
 
     def identity(self) -> Identity:
         """Which file and which log stand at the path now: a connection to others writes into the void."""
-        database, log = _stat(self.path), _stat(self.path + "-wal")
-        return database and (database.st_dev, database.st_ino, log.st_ino if log else 0)
+        file, log = _stat(self.path), _stat(self._log)
+        return file and (file.st_dev, file.st_ino, log.st_ino if log else 0)
 
     def writable(self) -> bool:
         """Whether a log can be made beside the file; where not, what is there can still be read."""
@@ -94,46 +69,49 @@ class CacheFile:
 
     def log_size(self) -> int:
         """Bytes in the write-ahead log."""
-        return _size(self.path + "-wal")
+        return _size(self._log)
 
     def volume(self) -> int:
         """Bytes that the file takes together with its logs."""
-        return sum(_size(self.path + suffix) for suffix in ("", *_LOGS))
+        return sum(map(_size, _with_logs(self.path)))
 
     def _own_directory(self) -> None:
         """Make the directory, or see that nobody else can put things into it."""
         try:
-            os.makedirs(self.directory, 0o700)
+            self.directory.mkdir(0o700, parents=True)
         except FileExistsError:
             self._check_directory()
         else:
-            os.chmod(self.directory, 0o700)  # the umask may have taken more away
-            with suppress(OSError), open(os.path.join(self.directory, ".gitignore"), "x") as file:
-                file.write("*\n")
+            self.directory.chmod(0o700)  # the umask may have taken more away
+            with suppress(OSError):
+                (self.directory / ".gitignore").write_text("*\n")
+                (self.directory / ".gitignore").chmod(0o600)
 
     def _check_directory(self) -> None:
-        found = os.lstat(self.directory)
+        found = self.directory.lstat()
         if not stat.S_ISDIR(found.st_mode) or _foreign(found) or found.st_mode & stat.S_ISVTX:
-            raise PermissionError(
-                errno.EPERM, "a cache needs a directory of its own: no link, not shared, not another user's", self.directory
-            )
-        if os.name == "posix" and found.st_mode & 0o077 and self.writable():
-            os.chmod(self.directory, stat.S_IMODE(found.st_mode) & 0o700)
-            warnings.warn(f"Others could enter {self.directory}: made it private.", CacheWarning, stacklevel=2)
+            problem = "a cache needs a directory of its own: no link, not another user's, not one like /tmp"
+            raise PermissionError(errno.EPERM, problem, str(self.directory))
+        if self._too_open(found):
+            self.directory.chmod(stat.S_IMODE(found.st_mode) & 0o700)
+            warnings.warn(f"Others could enter {self.directory}: it was made private.", CacheWarning, stacklevel=2)
 
     def _own_files(self) -> None:
         """Refuse files that others put there; make private what is ours."""
-        for path in (self.path + suffix for suffix in ("", *_LOGS)):
+        for path in map(Path, _with_logs(self.path)):
             with suppress(FileNotFoundError):
-                found = os.lstat(path)
+                found = path.lstat()
                 if not stat.S_ISREG(found.st_mode) or _foreign(found):
-                    raise PermissionError(errno.EPERM, "not a file of this user's", path)
-                if found.st_mode & 0o077 and self.writable():
-                    os.chmod(path, stat.S_IMODE(found.st_mode) & 0o600)
+                    raise PermissionError(errno.EPERM, "not a file of this user's own", str(path))
+                if self._too_open(found):
+                    path.chmod(stat.S_IMODE(found.st_mode) & 0o600)
+
+    def _too_open(self, found: os.stat_result) -> bool:
+        return os.name == "posix" and found.st_mode & 0o077 != 0 and self.writable()
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Keep other openers out. The directory itself is locked: no file to leave behind, none needed where all is read-only."""
+        """Keep other openers out. What is locked is the directory itself: that works even where it is read-only."""
         if sys.platform == "win32":  # directories cannot be locked there: two processes may both set a file aside
             yield
             return
@@ -144,25 +122,25 @@ class CacheFile:
         finally:
             os.close(directory)
 
-    def _move_aside(self, problem: Exception) -> None:
-        aside = f"{self.path}.corrupt-{time.time_ns()}"
-        for suffix in ("", *_LOGS):
-            with suppress(FileNotFoundError):
-                os.rename(self.path + suffix, aside + suffix)
-        warnings.warn(f"{self.path} is damaged ({problem}): it was moved to {aside}.", CacheWarning, stacklevel=2)
-
     def _begin(self) -> None:
-        """Put an empty cache in place, in one step, so that an empty file at the path is always a damaged one."""
+        """Put an empty cache in place, in one step: so an empty file at the path is always a damaged one."""
         new = self.path + ".new"
-        _remove(new, *(new + suffix for suffix in _LOGS), *(self.path + suffix for suffix in _LOGS))
+        _remove(*_with_logs(new), *_with_logs(self.path)[1:])  # a log that stayed behind would be replayed
         try:
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            os.chmod(new, 0o600)
+            Path(new).chmod(0o600)
             with closing(_connection(new, "rw")) as db:
-                db.executescript(_BEGIN)
-            os.rename(new, self.path)
+                db.executescript(table.BEGIN)
+            Path(new).rename(self.path)
         finally:
-            _remove(new, *(new + suffix for suffix in _LOGS))
+            _remove(*_with_logs(new))
+
+    def _move_aside(self, problem: Exception) -> None:
+        aside = f"{self.path}.corrupt-{time.time_ns()}"
+        for old, new in zip(_with_logs(self.path), _with_logs(aside), strict=True):
+            with suppress(FileNotFoundError):
+                Path(old).rename(new)
+        warnings.warn(f"{self.path} is damaged ({problem}): it was moved to {aside}.", CacheWarning, stacklevel=2)
 
     def _connect(self) -> sqlite3.Connection:
         if self.writable():
@@ -175,15 +153,18 @@ class CacheFile:
 
     def _attach(self, mode: str) -> sqlite3.Connection:
         db = _connection(self.path, mode)
-        with contextlib.ExitStack() as unless_good:
+        with ExitStack() as unless_good:
             unless_good.callback(db.close)
-            _check_format(db, self.path)
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.execute("PRAGMA wal_autocheckpoint = 0")  # the cache folds the log itself, to keep within its size
-            db.execute("PRAGMA secure_delete = OFF")  # on in Debian's builds: it would write every freed page
-            db.execute("PRAGMA mmap_size = 0")  # a cold page through mmap costs thirty times a read
+            table.check_format(db, self.path)
+            for setting in table.SETTINGS:
+                db.execute(setting)
             unless_good.pop_all()
         return db
+
+
+def tells_damage(error: Exception) -> bool:
+    """Whether `error` says that the file is not what it should be; sqlite3 raises subclasses for all else."""
+    return type(error) is sqlite3.DatabaseError
 
 
 def _connection(path: str, mode: str) -> sqlite3.Connection:
@@ -191,26 +172,6 @@ def _connection(path: str, mode: str) -> sqlite3.Connection:
     # No check of threads: each keeps to its own connection, but closing and forking go through all of them.
     uri = f"{Path(path).as_uri()}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
-
-
-def _check_format(db: sqlite3.Connection, path: str) -> None:
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if application == _APPLICATION and version > _FORMAT:
-        raise sqlite3.NotSupportedError(f"{path} has format {version}, this release knows {_FORMAT}: upgrade instructor")
-    if (application, version) != (_APPLICATION, _FORMAT):
-        raise sqlite3.DatabaseError(f"application {application:#x}, format {version}: not a cache")
-    try:
-        db.execute(_LOOK).fetchone()  # also opens the log, while the lock is held
-    except sqlite3.OperationalError as error:
-        if "no such" in str(error):
-            raise sqlite3.DatabaseError(str(error)) from error
-        raise
-
-
-def tells_damage(error: Exception) -> bool:
-    """Whether `error` says that the file is not what it should be; sqlite3 raises subclasses for all else."""
-    return type(error) is sqlite3.DatabaseError
 
 
 def _flock(descriptor: int) -> None:
@@ -228,9 +189,13 @@ def _foreign(found: os.stat_result) -> bool:
     return hasattr(os, "geteuid") and found.st_uid != os.geteuid()
 
 
+def _with_logs(path: str) -> list[str]:
+    return [path, *(path + suffix for suffix in _LOGS)]
+
+
 def _stat(path: str) -> os.stat_result | None:
     try:
-        return os.stat(path)
+        return os.stat(path)  # noqa: PTH116 - asked for at every write: a Path costs twice as much
     except OSError:
         return None
 
@@ -242,5 +207,4 @@ def _size(path: str) -> int:
 
 def _remove(*paths: str) -> None:
     for path in paths:
-        with suppress(FileNotFoundError):
-            os.remove(path)
+        Path(path).unlink(missing_ok=True)

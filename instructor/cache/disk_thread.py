@@ -13,10 +13,8 @@ import sqlite3
 import threading
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .disk_file import CacheFile, Identity
+from .disk_file import CacheFile, Identity
 
 _LONGEST_OPERATION = 2.0
 """Seconds that a fork waits for a thread inside SQLite; past that the child gives up the connection unclosed."""
@@ -64,6 +62,13 @@ class Thread:
         self.let_go()
 
 
+class PerThread(threading.local):
+    """Every thread that looks at `thread` finds its own."""
+
+    def __init__(self, file: CacheFile) -> None:
+        self.thread = Thread(file)
+
+
 def threads_of(file: CacheFile) -> list[Thread]:
     """Every thread's way into `file`."""
     return [thread for thread in _all() if thread.file is file]
@@ -106,6 +111,4 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

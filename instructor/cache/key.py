@@ -8,7 +8,7 @@ values are written as they are; every other type gets an extension code of its o
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import hashlib
@@ -27,7 +27,9 @@ from ..shape import Shape, compile_shape
 FORMAT = 1
 """Bumped when the same question is written down in another way."""
 
-IRRELEVANT = frozenset(
+_PLACED = frozenset({"messages", "model", "system"})  # these have places of their own in a question
+
+IRRELEVANT = _PLACED | frozenset(
     {
         "timeout",  # how long we wait
         "stream",  # how the same answer travels
@@ -45,7 +47,10 @@ IRRELEVANT = frozenset(
 """Parameters that cannot change what the model says, and so are no part of the question."""
 
 NAMELESS_HEADERS = frozenset(
-    {"x-request-id", "x-correlation-id", "x-client-request-id", "idempotency-key", "traceparent", "tracestate", "user-agent"}
+    {
+        *("x-request-id", "x-correlation-id", "x-client-request-id", "idempotency-key"),
+        *("traceparent", "tracestate", "user-agent"),
+    }
 )
 """Headers that name one request rather than shape its answer."""
 
@@ -84,7 +89,7 @@ def make_cache_key(
         endpoint,
         provider,
         namespace,
-        None if mode is None else _mode(mode).value,
+        None if mode is None else _SPELLED[mode],
         model,
         messages,
         system,
@@ -96,15 +101,16 @@ def make_cache_key(
     return hashlib.sha256(canonical(question)).hexdigest()
 
 
-def _mode(mode: Mode | str) -> Mode:
-    if isinstance(mode, Mode):
-        return core(mode)
-    found = Mode.__members__.get(mode)
-    return core(found or Mode(mode))
+_SPELLED: dict[Mode | str, str] = {
+    spelling: core(mode).value for mode in Mode for spelling in (mode.value, mode.name, mode)
+}
+"""A mode under each of its names: the name of what it means today."""
 
 
 def settings(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a request that can change its answer."""
+    if kwargs.keys() <= _PLACED:
+        return {}
     kept = {name: value for name, value in kwargs.items() if name not in IRRELEVANT and not _is_absent(value)}
     for name in REAL & kept.keys():
         if type(kept[name]) is int:
@@ -123,14 +129,24 @@ def canonical(value: Any) -> bytes:
     """`value` as bytes: equal bytes for equal values of equal types, and only for them.
 
     Raises:
-        TypeError: `value` holds something without a stable identity, or is nested beyond reason.
+        TypeError: `value` holds something without a stable identity, or something that cannot be written down.
     """
     try:
+        return _written(value)
+    except TypeError:
+        raise
+    except Exception as problem:
+        raise TypeError(f"{type(problem).__name__} while writing the question down; {_ADVICE}") from problem
+
+
+_ADVICE = "pass plain data instead, or disable caching for this call (cache=None)."
+
+
+def _written(value: Any) -> bytes:
+    try:
         return _encode(value if _plain(value) else _tagged(value))
-    except (UnicodeEncodeError, OverflowError):  # a lone surrogate; an integer beyond 64 bits
+    except (UnicodeEncodeError, OverflowError):  # half a surrogate pair; an integer beyond 64 bits
         return _encode(_tagged(value))
-    except RecursionError:
-        raise TypeError("A value nested this deeply has no cache key; shorten it or disable caching (cache=None).") from None
 
 
 _ATOMS = frozenset({str, int, float, bool, type(None), bytes})
@@ -147,7 +163,7 @@ def _plain(value: Any) -> bool:
                 return False
         return True
     if kind is list:
-        for item in value:
+        for item in value:  # noqa: SIM110  a generator would cost as much again
             if type(item) not in _ATOMS and not _plain(item):
                 return False
         return True
@@ -157,33 +173,34 @@ def _plain(value: Any) -> bool:
 def _tagged(value: Any) -> Any:
     """`value` rebuilt so that the encoder can tell its types apart."""
     kind = type(value)
-    if kind is str:
-        return value if _encodable(value) else _ext(1, value.encode("utf-8", "surrogatepass"))
-    if kind is int:
-        return value if -(2**63) <= value < 2**63 else _ext(2, str(value))
     if kind in _ATOMS:
-        return value
+        return value if _encodable(value) else _ext(1, _beyond(value))
     if kind is list:
         return [_tagged(item) for item in value]
     if kind is dict or kind is MappingProxyType:
         return _mapping(value)
-    for tag, (family, parts) in enumerate(_FAMILIES, start=3):
+    for tag, (family, parts) in enumerate(_FAMILIES, start=2):
         if isinstance(value, family):
-            return _ext(tag, parts(value))
+            return _ext(tag, [kind.__qualname__, parts(value)])
     if dataclasses.is_dataclass(value):
-        return _ext(127, [_name(value), {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}])
-    raise TypeError(
-        f"{value!r:.200} ({kind.__module__}.{kind.__qualname__}) has no stable identity, so there is no cache key for it. "
-        "Pass plain data instead, or disable caching for this call (cache=None)."
-    )
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return _ext(127, [kind.__qualname__, fields])
+    if _is_absent(value):
+        return _ext(126, kind.__qualname__)
+    # Its type and not its value, which may be a secret: this is logged.
+    raise TypeError(f"an object of type {kind.__module__}.{kind.__qualname__} has no stable identity; {_ADVICE}")
 
 
-def _encodable(text: str) -> bool:
+def _encodable(atom: object) -> bool:
     try:
-        text.encode()
-    except UnicodeEncodeError:
+        _encode(atom)
+    except (UnicodeEncodeError, OverflowError):
         return False
     return True
+
+
+def _beyond(atom: int | str) -> str | bytes:
+    return hex(atom) if isinstance(atom, int) else atom.encode("utf-8", "surrogatepass")
 
 
 def _ext(tag: int, parts: Any) -> msgspec.msgpack.Ext:
@@ -197,36 +214,30 @@ def _mapping(value: Mapping[Any, Any]) -> Any:
     return msgspec.msgpack.Ext(0, b"".join(pairs))
 
 
-def _name(value: object) -> str:
-    return type(value).__qualname__
+def _fields(model: pydantic.BaseModel) -> dict[str, Any]:
+    # Not `iter(model)`, which root models give a meaning of their own; nor a dump, which drops what subclasses add.
+    return {name: item for name, item in pydantic.BaseModel.__iter__(model) if item is not None}
+
+
+def _digest(cls: type) -> str | None:
+    shape = compile_shape(cls)
+    return None if shape is None else shape.digest
 
 
 # In this order: an enum may be a str, a datetime is a date, a namedtuple is a tuple.
 _FAMILIES: tuple[tuple[type[Any] | tuple[type[Any], ...], Callable[[Any], Any]], ...] = (
-    (enum.Enum, lambda member: [_name(member), member.value]),
-    (tuple, lambda items: [_name(items), list(items)]),
+    (enum.Enum, lambda member: member.value),
+    (tuple, list),
     ((set, frozenset), lambda items: sorted(_encode(_tagged(item)) for item in items)),
-    (pydantic.BaseModel, lambda model: [_name(model), model.model_dump(exclude_none=True, warnings=False)]),
-    (type, lambda cls: _class(cls)),
-    (datetime.datetime, lambda moment: [moment.isoformat(), moment.fold]),
-    ((datetime.date, datetime.time), lambda moment: [_name(moment), moment.isoformat()]),
-    (datetime.timedelta, lambda span: [span.days, span.seconds, span.microseconds]),
-    (decimal.Decimal, str),
-    (uuid.UUID, str),
-    (pathlib.PurePath, str),
-    ((bytearray, memoryview), lambda data: [_name(data), bytes(data)]),
-    (str, lambda text: [_name(text), str.__str__(text)]),
-    (int, lambda number: [_name(number), int(number)]),
-    (float, lambda number: [_name(number), float(number)]),
-    (bytes, lambda data: [_name(data), bytes(data)]),
-    (dict, lambda mapping: [_name(mapping), dict(mapping)]),
-    (list, lambda items: [_name(items), list(items)]),
+    (pydantic.BaseModel, _fields),
+    (type, _digest),
+    (dt.datetime, lambda moment: [moment.isoformat(), moment.fold]),
+    ((dt.date, dt.time), lambda moment: moment.isoformat()),
+    ((dt.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath), str),
+    ((bytes, bytearray, memoryview), bytes),
+    (str, str.__str__),
+    (int, int),
+    (float, float),
+    (dict, dict),
+    (list, list),
 )
-
-
-def _class(cls: type) -> Any:
-    if issubclass(cls, pydantic.BaseModel):
-        return [cls.__qualname__, cls.model_json_schema()]
-    if cls in _ATOMS or issubclass(cls, enum.Enum):
-        return [cls.__qualname__, [member.value for member in cls] if issubclass(cls, enum.Enum) else None]
-    raise TypeError(f"The class {cls!r} has no stable identity; disable caching for this call (cache=None).")

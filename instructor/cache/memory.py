@@ -7,13 +7,11 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from .base import BaseCache
 from .limits import lifetime, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class _Entry(NamedTuple):
@@ -53,14 +51,15 @@ class AutoCache(BaseCache):
     def get(self, key: str) -> Any | None:
         """The value stored under `key`, which is now the one used last, or None."""
         with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
+            try:
+                value, _, expires = self._entries[key]
+            except KeyError:
                 return None
-            if entry[2] is not None and entry[2] <= self._clock():  # by number: attribute access costs more
+            if expires is not None and expires <= self._clock():
                 self._drop(key)
                 return None
             self._entries.move_to_end(key)
-            return entry[0]
+            return value
 
     def set(self, key: str, value: Any, ttl: float | None = None) -> None:
         """Store `value` under `key`, forgetting what was used longest ago where room is needed."""

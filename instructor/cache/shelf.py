@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -60,13 +61,28 @@ class Shelf:
         warnings.warn(text, CacheWarning, stacklevel=2)
 
 
-def shelf_of(store: BaseCache) -> Shelf:
-    """The shelf of a store: one for all clients that use it, kept on the store itself."""
-    shelf: Shelf | None = store.__dict__.get("_shelf")
-    if shelf is None:
+def shelf_of(store: Any) -> Shelf:
+    """The shelf of a store: one for all clients that use it, kept on the store itself.
+
+    Raises:
+        TypeError: that is no cache.
+    """
+    try:
+        return store.__dict__["_shelf"]  # type: ignore[no-any-return]
+    except (AttributeError, KeyError):
+        check_cache(store)
         with _lock:
-            shelf = store.__dict__.setdefault("_shelf", Shelf(store))
-    return shelf
+            return store.__dict__.setdefault("_shelf", Shelf(store))  # type: ignore[no-any-return]
+
+
+def check_cache(cache: Any) -> BaseCache:
+    """The cache, if it is one."""
+    if isinstance(cache, BaseCache):
+        return cache
+    raise TypeError(
+        f"cache must be an instance of instructor.cache.BaseCache, or None to go without; got {cache!r}. "
+        "Subclass BaseCache and write get(key) and set(key, value, ttl)."
+    )
 
 
 def stats(store: BaseCache) -> Stats:

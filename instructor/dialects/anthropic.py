@@ -45,7 +45,7 @@ _SAMPLING = ("temperature", "top_p", "top_k")
 
 def _native(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The question in Anthropic's own words, where the user put it in OpenAI's."""
-    parts, rest = split_system(kwargs.get("messages") or [])
+    words, rest = split_system(kwargs.get("messages") or [])
     named = {_NAMES.get(key, key): value for key, value in kwargs.items() if value is not None or key not in _NAMES}
     native = {key: value for key, value in named.items() if key not in _SAMPLING}
     native = {**native, "max_tokens": native.get("max_tokens") or MAX_TOKENS, "messages": [_said(m) for m in rest]}
@@ -54,32 +54,40 @@ def _native(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     sampling = {key: kwargs[key] for key in _SAMPLING if kwargs.get(key) is not None}
     if sampling:
         native["extra_body"] = {**sampling, **(kwargs.get("extra_body") or {})}
-    return _tell(native, parts)
+    return _tell(native, words)
 
 
 def _tell(kwargs: dict[str, Any], words: Sequence[Any]) -> dict[str, Any]:
     """The question with `words` after those of its `system`: text while all of them are text, blocks otherwise."""
-    given = kwargs.get("system") or []
-    said = [*([given] if isinstance(given, str) else given), *words]
-    if not said:
+    said = [part for content in (kwargs.get("system"), *words) for part in listed(content) if part]
+    if not any(words):
         return kwargs
     if all(isinstance(part, str) for part in said):
         return {**kwargs, "system": "\n\n".join(said)}
-    return {**kwargs, "system": [{"type": "text", "text": part} if isinstance(part, str) else part for part in said]}
+    return {**kwargs, "system": [_block(part) for part in said]}
+
+
+def listed(thing: Any) -> list[Any]:
+    """`thing` as a list: itself, none, or alone."""
+    return [] if thing is None else list(thing) if isinstance(thing, (list, tuple)) else [thing]
 
 
 def _said(message: Any) -> Any:
     """A message as Anthropic takes it; tool calls and their results are where OpenAI's are different."""
     if not isinstance(message, dict):
         return message
-    content = message.get("content") or ""
     if message.get("role") == "tool":
+        content = message.get("content") or ""
         result = {"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": content}
         return {"role": "user", "content": [result]}
     if message.get("tool_calls"):
-        text = [{"type": "text", "text": content}] if content and isinstance(content, str) else [*content]
-        return {"role": "assistant", "content": [*text, *map(_use, message["tool_calls"])]}
+        blocks = [_block(part) for part in listed(message.get("content")) if part]
+        return {"role": "assistant", "content": [*blocks, *map(_use, message["tool_calls"])]}
     return message
+
+
+def _block(part: Any) -> Any:
+    return {"type": "text", "text": part} if isinstance(part, str) else part
 
 
 def _use(call: Any) -> dict[str, Any]:
@@ -120,8 +128,9 @@ def closed(schema: Any) -> Any:
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema:
-        return {"$ref": schema["$ref"]}
+    if "$ref" in schema:  # nothing may stand beside a reference: words about it stand around it
+        alone, words = {"$ref": schema["$ref"]}, schema.get("description")
+        return {"anyOf": [alone], "description": words} if words else alone
     if len(schema.get("allOf", ())) == 1:
         return closed({**{k: v for k, v in schema.items() if k != "allOf"}, **schema["allOf"][0]})
     made = {_PARTS.get(key, key): _part(key, value) for key, value in schema.items() if _is_enforced(key, value)}
@@ -197,9 +206,7 @@ def _refusal(completion: Any, text: str | None) -> str | None:
     return explanation if isinstance(explanation, str) and explanation else text or None
 
 
-def reask(
-    kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exception, mode: Mode
-) -> dict[str, Any]:
+def reask(kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exception, mode: Mode) -> dict[str, Any]:
     """Give the model its own blocks back, signed thoughts and all, and answer each tool use with the error."""
     blocks = [_given_back(block) for block in _blocks(completion) if get(block, "text") != ""]  # refused when empty
     said = [{"role": "assistant", "content": blocks}] if blocks else []

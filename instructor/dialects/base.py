@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
-from typing_extensions import TypeAlias
 
 from ..mode import Mode
 from ..shape import Shape

@@ -10,7 +10,7 @@ from typing import Any
 from ..messages import split_system
 from ..mode import Mode
 from ..shape import Shape
-from .anthropic import data_of
+from .anthropic import data_of, listed
 from .base import Call, Finish, Reply
 from .openai import get
 from .prompts import FENCE, follow, mend_call, mend_json
@@ -22,8 +22,8 @@ modes = frozenset({Mode.TOOLS, Mode.TOOLS_STRICT, Mode.JSON, Mode.JSON_SCHEMA, M
 
 def ask(kwargs: Mapping[str, Any], shape: Shape | None, mode: Mode) -> dict[str, Any]:
     """Name the shape as a function, as the response's schema, or in the system's words."""
-    parts, rest = split_system(kwargs.get("messages") or [])
-    config = _tell(_config(kwargs), [*listed(kwargs.get("system")), *parts])
+    words, rest = split_system(kwargs.get("messages") or [])
+    config = _tell(_config(kwargs), [kwargs.get("system"), *words])
     asked = {key: value for key, value in kwargs.items() if key not in _MOVED}
     asked["contents"] = _contents(kwargs.get("contents"), rest)
     if shape is not None:
@@ -58,11 +58,11 @@ _NAMES = {
     "n": "candidate_count",
     "stop": "stop_sequences",
 }
-_CONFIG = frozenset(
-    "temperature top_p top_k seed presence_penalty frequency_penalty max_output_tokens candidate_count stop_sequences "
-    "safety_settings system_instruction tools tool_config thinking_config labels cached_content http_options "
-    "automatic_function_calling media_resolution service_tier".split()
-)
+_CONFIG = {
+    *("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty", "max_output_tokens"),
+    *("candidate_count", "stop_sequences", "system_instruction", "safety_settings", "thinking_config", "tools"),
+    *("tool_config", "automatic_function_calling", "cached_content", "labels", "media_resolution", "http_options"),
+}
 _HTTP = {"extra_headers": "headers", "extra_body": "extra_body"}
 _MOVED = {"messages", "contents", "config", "system", "timeout", "stream", *_NAMES, *_CONFIG, *_HTTP}
 
@@ -78,7 +78,7 @@ def _config(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fields(thing: Any) -> dict[str, Any]:
-    """What is set in an SDK's object, or in the dict that may stand for it, in snake case; what it holds stays as is."""
+    """What is set in an SDK's object, or in the dict that stands for it, in snake case; values stay as they are."""
     pairs = thing.items() if isinstance(thing, Mapping) else thing or ()
     return {_snake(key): value for key, value in pairs if value is not None}
 
@@ -96,20 +96,12 @@ def _http(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tell(config: dict[str, Any], words: list[Any]) -> dict[str, Any]:
     """The settings with `words` after those of the system instruction: text while all of them are text."""
-    said = [_part(part) for part in [*_instruction(config.get("system_instruction")), *words]]
-    if not words:
+    given = config.get("system_instruction")
+    said = [_part(part) for content in (get(given, "parts") or given, *words) for part in listed(content) if part]
+    if not any(words):
         return config
     texts = [part["text"] for part in said if isinstance(part, dict) and set(part) == {"text"}]
     return {**config, "system_instruction": "\n\n".join(texts) if len(texts) == len(said) else said}
-
-
-def _instruction(given: Any) -> list[Any]:
-    return listed(get(given, "parts") or given)
-
-
-def listed(thing: Any) -> list[Any]:
-    """`thing` as a list: itself, none, or alone."""
-    return [] if thing is None else list(thing) if isinstance(thing, (list, tuple)) else [thing]
 
 
 _TEXTUAL = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT", "CIVIC_INTEGRITY")
@@ -173,15 +165,18 @@ def lone(schema: Any) -> Any:
         return [lone(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema and len(schema) > 1 and "properties" not in schema:
+    if "$ref" in schema and len(schema) > 1:
         beside = {key: value for key, value in schema.items() if key != "$ref"}
         return {"anyOf": [{"$ref": schema["$ref"]}], **lone(beside)}
-    made = {key: _inside(key, value) for key, value in schema.items() if key != "const"}
-    return {**made, "enum": [schema["const"]]} if "const" in schema else made
+    made = {key: _inside(key, value) for key, value in schema.items()}
+    if type(schema.get("const")) in _LISTABLE:
+        made["enum"] = [made.pop("const")]
+    return made
 
 
 _NAMED = frozenset({"properties", "$defs"})
-_LITERAL = frozenset({"enum", "default", "examples"})
+_LITERAL = frozenset({"const", "enum", "default", "examples"})
+_LISTABLE = (str, int, float)  # what the API takes in an enum
 
 
 def _inside(key: str, value: Any) -> Any:
@@ -190,12 +185,11 @@ def _inside(key: str, value: Any) -> Any:
     return value if key in _LITERAL else lone(value)
 
 
-_SAID_BADLY = frozenset(
-    "MALFORMED_FUNCTION_CALL UNEXPECTED_TOOL_CALL TOO_MANY_TOOL_CALLS MALFORMED_RESPONSE "
-    "MISSING_THOUGHT_SIGNATURE".split()
+# The model was done, and what it said would not do: worth asking again.
+_SAID_BADLY = (
+    *("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"),
+    "MISSING_THOUGHT_SIGNATURE",
 )
-"""The model was done, and what it said would not do: worth asking again."""
-
 _FINISH: dict[str, Finish] = {
     **dict.fromkeys(("", "STOP", "FINISH_REASON_UNSPECIFIED", *_SAID_BADLY), "stop"),
     **dict.fromkeys(("MAX_TOKENS", "CONTINUATION"), "length"),
@@ -234,14 +228,13 @@ def _call(call: Any) -> Call:
     return Call(id=str(get(call, "id") or ""), name=str(get(call, "name") or ""), arguments=arguments)
 
 
-def reask(
-    kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exception, mode: Mode
-) -> dict[str, Any]:
-    """Give the model its own words back, and answer each call with the error; without one, correct it as a user would."""
+def reask(kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exception, mode: Mode) -> dict[str, Any]:
+    """Give the model its own parts back, and answer each call with the error; without one, correct it as users do."""
     candidate = next(iter(listed(get(completion, "candidates"))), None)
     said = [_given_back(get(candidate, "content"))] if _parts(candidate) else []
     mend = mend_call if mode in {Mode.TOOLS, Mode.TOOLS_STRICT} else mend_json
-    parts = [{"function_response": _refused(call, problem)} for call in reply.calls] or [{"text": mend(problem)}]
+    answers: list[dict[str, Any]] = [{"function_response": _refused(call, problem)} for call in reply.calls]
+    parts = answers or [{"text": mend(problem)}]
     return {**kwargs, "contents": [*listed(kwargs["contents"]), *said, {"role": "user", "parts": parts}]}
 
 
@@ -251,5 +244,5 @@ def _given_back(content: Any) -> Any:
 
 
 def _refused(call: Call, problem: Exception) -> dict[str, Any]:
-    named = {"id": call.id, "name": call.name} if call.id else {"name": call.name}
-    return {**named, "response": {"error": mend_call(problem)}}
+    identity = {"id": call.id} if call.id else {}
+    return {**identity, "name": call.name, "response": {"error": mend_call(problem)}}

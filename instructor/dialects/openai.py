@@ -65,9 +65,9 @@ def read(completion: Any) -> Reply:
     usage = get(completion, "usage")
     choice = next(iter(choices), None)
     message = get(choice, "message")
-    if message is None:
-        return Reply(usage=usage)
     finish = _FINISH.get(get(choice, "finish_reason"), "stop")
+    if message is None:  # a filter may leave none, and still say why
+        return Reply(finish=finish, usage=usage)
     refusal = get(message, "refusal") or None
     text = get(message, "content")
     return Reply(
@@ -95,9 +95,7 @@ def get(thing: Any, field: str) -> Any:
     return thing.get(field) if isinstance(thing, dict) else getattr(thing, field, None)
 
 
-def reask(
-    kwargs: Mapping[str, Any], _completion: Any, reply: Reply, problem: Exception, mode: Mode
-) -> dict[str, Any]:
+def reask(kwargs: Mapping[str, Any], _completion: Any, reply: Reply, problem: Exception, mode: Mode) -> dict[str, Any]:
     """Answer each tool call with the error; without one, correct the model as a user would."""
     said: dict[str, Any] = {"role": "assistant", "content": reply.text or ""}
     if reply.calls:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
-from typing import SupportsIndex
+from typing import Any, SupportsIndex, TypeVar
 
 from typing_extensions import Self
 

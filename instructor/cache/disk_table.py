@@ -1,0 +1,93 @@
+"""The one table of a DiskCache: its layout, and every statement made about it."""
+
+from __future__ import annotations
+
+import sqlite3
+
+PAGE = 4096
+"""Bytes in a page: 16 KB pages made a smaller file, but slower reads and three times the log for each write."""
+APPLICATION = 0x1257C70A
+FORMAT = 1
+
+BEGIN = f"""
+    PRAGMA page_size = {PAGE};
+    PRAGMA auto_vacuum = INCREMENTAL;
+    PRAGMA synchronous = OFF;
+    PRAGMA journal_mode = WAL;
+    BEGIN;
+    CREATE TABLE entries (
+        id INTEGER PRIMARY KEY,     -- 63 bits of a digest of the key: a row is found by number
+        used INTEGER NOT NULL,      -- microseconds since 1970, never the same twice
+        expires REAL,               -- seconds since 1970
+        key BLOB NOT NULL,
+        value BLOB NOT NULL         -- last, so that the other columns are read without it
+    );
+    CREATE INDEX entries_by_use ON entries (used);
+    CREATE INDEX entries_by_expiry ON entries (expires) WHERE expires IS NOT NULL;
+    PRAGMA application_id = {APPLICATION};
+    PRAGMA user_version = {FORMAT};
+    COMMIT;
+"""
+SETTINGS = (
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA wal_autocheckpoint = 0",  # the cache folds the log itself, to keep within its size
+    "PRAGMA secure_delete = OFF",  # on in Debian's builds: it would write every freed page
+    "PRAGMA mmap_size = 0",  # a cold page through mmap costs thirty times a read
+)
+LOOK = "SELECT id, used, expires, key, value FROM entries LIMIT 0"
+FIND = "SELECT key, expires, value FROM entries WHERE id = ?"
+PEEK = "SELECT 1 FROM entries WHERE id = ? AND key = ? AND (expires IS NULL OR expires > ?)"
+COUNT = "SELECT (SELECT count(*) FROM entries) - (SELECT count(*) FROM entries WHERE expires <= ?)"
+TOUCH = "UPDATE entries SET used = ? WHERE id = ?"
+PUT = "INSERT INTO entries (id, used, expires, key, value) VALUES (?, ?, ?, ?, ?)"
+DROP = "DELETE FROM entries WHERE id = ?"
+DROP_EXPIRED = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE expires <= ? ORDER BY expires LIMIT 64)"
+DROP_OLDEST = "DELETE FROM entries WHERE id = (SELECT id FROM entries ORDER BY used LIMIT 1)"
+CLEAR = "DELETE FROM entries"
+
+
+def check_format(db: sqlite3.Connection, path: str) -> None:
+    """Raise `DatabaseError` unless the file is a cache, and `NotSupportedError` if it is a later release's."""
+    application, version = pragma(db.cursor(), "application_id"), pragma(db.cursor(), "user_version")
+    if application == APPLICATION and version > FORMAT:
+        raise sqlite3.NotSupportedError(f"{path} has format {version}, this release knows {FORMAT}: upgrade instructor")
+    if (application, version) != (APPLICATION, FORMAT):
+        raise sqlite3.DatabaseError(f"application {application:#x}, format {version}: not a cache")
+    try:
+        db.execute(LOOK).fetchone()  # also opens the log
+    except sqlite3.OperationalError as error:
+        if "no such" in str(error):
+            raise sqlite3.DatabaseError(str(error)) from error
+        raise
+
+
+def newest(cursor: sqlite3.Cursor) -> int:
+    """The last place taken in the order of use."""
+    (place,) = cursor.execute("SELECT max(used) FROM entries").fetchone()
+    if place is not None and not (isinstance(place, int) and 0 <= place < 2**62):
+        raise sqlite3.DatabaseError(f"an entry was used at {place!r}")
+    return place or 0
+
+
+def pages_in_use(cursor: sqlite3.Cursor) -> int:
+    """Pages that hold something."""
+    return pragma(cursor, "page_count") - pragma(cursor, "freelist_count")
+
+
+def shorten(cursor: sqlite3.Cursor, pages: int) -> None:
+    """Take free pages off the end of the file until it has `pages`, or none are free."""
+    if (excess := pragma(cursor, "page_count") - pages) > 0:
+        # A script, because execute() takes a single step, which frees a single page.
+        cursor.executescript(f"PRAGMA incremental_vacuum({excess})")
+
+
+def fold(cursor: sqlite3.Cursor) -> bool:
+    """Bring the whole log into the file and cut it off; False while somebody reads from it."""
+    (busy, *_) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
+
+
+def pragma(cursor: sqlite3.Cursor, name: str) -> int:
+    """What SQLite says of the file."""
+    (value,) = cursor.execute(f"PRAGMA {name}").fetchone()
+    return int(value)

@@ -1,0 +1,15 @@
+"""The command line: one file per noun."""
+
+from __future__ import annotations
+
+import typer
+
+from .demo import demo
+
+app = typer.Typer(name="instructor", no_args_is_help=True, add_completion=False, help="Typed answers, asked once.")
+app.command()(demo)
+
+
+@app.callback()
+def main() -> None:
+    """Keep commands named even while there is only one."""

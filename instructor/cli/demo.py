@@ -1,0 +1,140 @@
+"""`instructor demo`: three questions to a language model, asked again from memory and from another process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from instructor.cache import AutoCache, BaseCache, DiskCache
+from instructor.exceptions import InstructorError
+from instructor.factories import from_provider
+from instructor.usage import tokens
+
+
+class Person(BaseModel):
+    """Somebody mentioned in a text."""
+
+    name: str
+    age: int
+
+
+class Flag(BaseModel):
+    """A flag and its colours."""
+
+    colours: list[str]
+
+
+class Question(NamedTuple):
+    """What is asked, and the type of its answer."""
+
+    response_model: Any
+    text: str
+
+
+QUESTIONS = (
+    Question(Person, "Extract the name and the age: Maria Lopez turned 34 last week."),
+    Question(
+        Literal["positive", "neutral", "negative"],
+        'Is this review positive, neutral or negative? "Terrible. It broke after one day and nobody answered."',
+    ),
+    Question(Flag, 'List the colours in this sentence: "The flag is red, white and blue."'),
+)
+
+
+class Timing(msgspec.Struct):
+    """One answer: as text, how long it took in seconds, what it took in tokens, and whether a model was asked."""
+
+    answer: str
+    seconds: float
+    tokens: int | None
+    asked: bool
+
+
+class Both(BaseCache):
+    """Memory in front of a disk. Every cache of your own is as short: text in, text out."""
+
+    def __init__(self, memory: AutoCache, disk: DiskCache) -> None:
+        self.memory = memory
+        self.disk = disk
+
+    def get(self, key: str) -> Any | None:
+        """From memory, or else from the disk."""
+        return self.memory.get(key) or self.disk.get(key)
+
+    def set(self, key: str, value: Any, ttl: int | None = None) -> None:
+        """To both."""
+        self.memory.set(key, value, ttl)
+        self.disk.set(key, value, ttl)
+
+
+def demo(
+    model: Annotated[str, typer.Option(help="Which model to ask, such as openai/gpt-4o-mini.")] = "local/smollm2",
+    answers_from: Annotated[Path | None, typer.Option(help="Ask with this DiskCache, and print JSON.")] = None,
+) -> None:
+    """Ask a real language model three questions with typed answers, then ask them again: the cache answers."""
+    try:
+        if answers_from is not None:
+            print(json.dumps([msgspec.to_builtins(timing) for timing in ask_all(model, DiskCache(answers_from))]))
+            return
+        with tempfile.TemporaryDirectory(prefix="instructor-demo-") as directory:
+            rounds = _three_rounds(model, directory)
+    except InstructorError as error:
+        raise SystemExit(f"instructor demo: {error}") from error
+    _show(model, *rounds)
+    if any(timing.asked for timing in (*rounds[1], *rounds[2])):
+        raise SystemExit("instructor demo: a question was asked twice")
+
+
+def _three_rounds(model: str, directory: str) -> tuple[list[Timing], list[Timing], list[Timing]]:
+    cache = Both(AutoCache(), DiskCache(directory))
+    first = ask_all(model, cache)
+    again = ask_all(model, cache)
+    command = [sys.executable, "-m", "instructor", "demo", "--model", model, "--answers-from", directory]
+    other = subprocess.run(command, capture_output=True, check=False, text=True)  # noqa: S603  this very program
+    if other.returncode:
+        raise SystemExit(f"instructor demo: the second process failed\n{other.stderr}")
+    return first, again, msgspec.json.decode(other.stdout, type=list[Timing])
+
+
+def ask_all(model: str, cache: BaseCache) -> list[Timing]:
+    """The answers to all questions, by a client of their own."""
+    client = from_provider(model, cache=cache, temperature=0)
+    requests: list[Any] = []
+    client.on("completion:kwargs", lambda **kwargs: requests.append(kwargs))
+    return [_ask(client, question, requests) for question in QUESTIONS]
+
+
+def _ask(client: Any, question: Question, requests: list[Any]) -> Timing:
+    asked, messages = len(requests), [{"role": "user", "content": question.text}]
+    start = time.perf_counter()
+    answer = client.create(response_model=question.response_model, messages=messages)
+    seconds = time.perf_counter() - start
+    _, completion = client.create_with_completion(response_model=question.response_model, messages=messages)
+    return Timing(repr(answer), seconds, tokens(completion.usage), len(requests) > asked)
+
+
+def _show(model: str, first: list[Timing], again: list[Timing], elsewhere: list[Timing]) -> None:
+    table = Table(title=f"{model}: asked once, answered three times")
+    for heading in ("answer", "first", "again", "faster", "in another process", "tokens saved"):
+        table.add_column(heading, justify="left" if heading == "answer" else "right")
+    for one, two, three in zip(first, again, elsewhere, strict=True):
+        table.add_row(
+            one.answer,
+            f"{one.seconds * 1e3:,.0f} ms",
+            f"{two.seconds * 1e6:,.0f} µs",
+            f"{one.seconds / two.seconds:,.0f}×",
+            f"{three.seconds * 1e6:,.0f} µs",
+            f"{2 * (one.tokens or 0)}",
+        )
+    Console().print(table)

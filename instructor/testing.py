@@ -1,0 +1,150 @@
+"""What users test their own stores with: the rules that every cache keeps, as a suite to inherit."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import unittest
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from .cache.base import BaseCache
+
+__all__ = ["CacheContract"]
+
+_TEXTS = {
+    "JSON": '{"name": "Ada", "age": 36}',
+    "one character": "x",
+    "quotes and backslashes": "'\"\\\\n%s {} \\x00",
+    "line ends": "\n\r\n\t ",
+    "a NUL": "before\x00after",
+    "many scripts": "Grüße, 你好, שלום, 🦉\u200d\U0001f9e1\ufeff",
+    "a megabyte": "0123456789abcdé€" * 65_536,
+}
+
+
+class CacheContract:
+    """The rules of `BaseCache`: inherit them, say how to make a cache, and run pytest.
+
+    class TestMyCache(CacheContract):
+        def make_cache(self):
+            return MyCache()
+
+    A store that other tests or people use at the same time is fine: every rule takes keys of its own.
+    Rules about what a store may leave out, such as `delete`, are skipped where it does.
+    """
+
+    def make_cache(self) -> BaseCache:
+        """A cache to try the rules on, called once by each."""
+        raise NotImplementedError(f"{type(self).__name__} needs a make_cache() that returns the cache to test")
+
+    def test_it_is_a_base_cache(self) -> None:
+        """Clients accept subclasses of `BaseCache` only."""
+        assert isinstance(self.make_cache(), BaseCache)
+
+    def test_what_was_never_stored_is_none(self) -> None:
+        """A key that was never stored gives None, and raises nothing."""
+        assert self.make_cache().get(_new_key()) is None
+
+    def test_what_is_stored_comes_back(self) -> None:
+        """Text comes back as the very same text, of type `str`, whatever it holds."""
+        cache = self.make_cache()
+
+        for name, text in _TEXTS.items():
+            key = _new_key()
+            cache.set(key, text)
+            found = cache.get(key)
+
+            assert type(found) is str, f"{name}: a str was stored, {type(found).__name__} came back"
+            assert found == text, f"{name}: what came back differs"
+
+    def test_reading_twice_gives_the_same(self) -> None:
+        """Reading takes nothing away."""
+        cache, key = self.make_cache(), _new_key()
+        cache.set(key, "once")
+
+        assert [cache.get(key), cache.get(key)] == ["once", "once"]
+
+    def test_the_last_text_stored_counts(self) -> None:
+        """Storing again replaces, by a shorter text as by a longer one."""
+        cache, key = self.make_cache(), _new_key()
+
+        for text in ("first", "second, and longer", "3rd"):
+            cache.set(key, text)
+
+            assert cache.get(key) == text
+
+    def test_keys_are_kept_apart(self) -> None:
+        """Keys that differ in one digit, at either end, have nothing to do with each other."""
+        cache, key = self.make_cache(), _new_key()
+        keys = [key, *_one_digit_away(key)]
+
+        for each in keys:
+            cache.set(each, f"text of {each}")
+
+        assert [cache.get(each) for each in keys] == [f"text of {each}" for each in keys]
+
+    def test_a_time_to_live_is_accepted(self) -> None:
+        """`ttl` is None or whole seconds, by name and by position; a text with time left is there."""
+        cache, keys = self.make_cache(), [_new_key() for _ in range(4)]
+
+        cache.set(keys[0], "text", ttl=60)
+        cache.set(keys[1], "text", 60)
+        cache.set(keys[2], "text", ttl=None)
+        cache.set(keys[3], "text", 10 * 365 * 24 * 3600)
+
+        assert [cache.get(key) for key in keys] == ["text"] * 4
+
+    def test_threads_see_whole_texts_of_their_key(self) -> None:
+        """Threads that write and read the same keys get None, or a whole text that was stored under that key."""
+        cache, keys = self.make_cache(), [_new_key() for _ in range(7)]
+
+        with ThreadPoolExecutor(8) as pool:
+            wrong = [text for found in pool.map(_hammer, [cache] * 8, [keys] * 8, range(8)) for text in found]
+
+        assert wrong == []
+
+    def test_a_deleted_text_is_gone(self) -> None:
+        """Where there is a `delete`, what it deletes is gone, the rest stays, and an absent key is no error."""
+        cache = self.make_cache()
+        delete = getattr(cache, "delete", None)
+        if delete is None:
+            raise unittest.SkipTest(f"{type(cache).__name__} has no delete()")
+        gone, kept = _new_key(), _new_key()
+        cache.set(gone, "gone")
+        cache.set(kept, "kept")
+
+        delete(gone)
+        delete(_new_key())
+
+        assert [cache.get(gone), cache.get(kept)] == [None, "kept"]
+
+
+def _new_key() -> str:
+    return secrets.token_hex(32)
+
+
+def _one_digit_away(key: str) -> Iterator[str]:
+    yield key[:-1] + ("0" if key[-1] == "1" else "1")
+    yield ("0" if key[0] == "1" else "1") + key[1:]
+
+
+def _hammer(cache: BaseCache, keys: list[str], thread: int) -> list[str]:
+    """Write and read in turn; what came back that is not a whole text of its key."""
+    wrong = []
+    for round_ in range(60):
+        for key in keys:
+            if (round_ + thread) % 3 == 0:
+                cache.set(key, _describe(key, f"{thread} {round_} " * (round_ * thread)))
+            found = cache.get(key)
+            if found is not None and not _describes(key, found):
+                wrong.append(found)
+    return wrong
+
+
+def _describe(key: str, text: str) -> str:
+    return f"{hashlib.sha256((key + text).encode()).hexdigest()} {text}"
+
+
+def _describes(key: str, found: str) -> bool:
+    return found == _describe(key, found.partition(" ")[2])

@@ -1,0 +1,54 @@
+"""One body for sync and async tests, and one for every provider."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import anthropic
+import groq
+import openai
+from fake_provider import FakeProvider
+from google import genai
+
+import instructor
+
+Ask = Callable[..., Any]
+
+
+def openai_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
+    """An OpenAI client that asks the fake provider."""
+    sdk = openai.AsyncOpenAI if use_async else openai.OpenAI
+    return instructor.from_openai(sdk(api_key=key, base_url=f"{provider.url}/v1", max_retries=0), model="m", **kwargs)
+
+
+def anthropic_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
+    """An Anthropic client that asks the fake provider."""
+    sdk = anthropic.AsyncAnthropic if use_async else anthropic.Anthropic
+    return instructor.from_anthropic(sdk(api_key=key, base_url=provider.url, max_retries=0), model="m", **kwargs)
+
+
+def google_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
+    """A Google client that asks the fake provider."""
+    client = genai.Client(api_key=key, http_options={"base_url": provider.url})
+    return instructor.from_genai(client, use_async=use_async, model="m", **kwargs)
+
+
+def groq_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
+    """A Groq client that asks the fake provider."""
+    sdk = groq.AsyncGroq if use_async else groq.Groq
+    return instructor.from_groq(sdk(api_key=key, base_url=provider.url, max_retries=0), model="m", **kwargs)
+
+
+CLIENTS = {"openai": openai_client, "anthropic": anthropic_client, "google": google_client, "groq": groq_client}
+
+
+def ask(client: Any, *args: Any, method: str = "create", **kwargs: Any) -> Any:
+    """What the client answers, whichever of the two it is."""
+    answer = getattr(client, method)(*args, **kwargs)
+    return asyncio.run(_wait(answer)) if asyncio.iscoroutine(answer) else answer
+
+
+async def _wait(answer: Any) -> Any:
+    return await answer

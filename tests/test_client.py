@@ -1,0 +1,445 @@
+"""Clients end to end: the SDKs of four providers over HTTP on loopback, sync and async, in every mode."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import json
+import pickle
+import warnings
+from typing import Annotated, Any, Iterable, Literal, Optional, TypedDict, Union  # noqa: UP035  as users write them
+
+import openai
+import pydantic
+import pytest
+import tenacity
+from fake_provider import FakeProvider, Say
+from flavours import CLIENTS, ask, openai_client
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+
+import instructor
+from instructor import Mode
+from instructor.cache import AutoCache
+from instructor.exceptions import (
+    ConfigurationError,
+    IncompleteOutputException,
+    InstructorRetryException,
+    RefusalError,
+    TokenBudgetExceeded,
+)
+from instructor.hooks import Hooks
+
+MODES = (Mode.TOOLS, Mode.TOOLS_STRICT, Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON)
+QUESTION = [{"role": "user", "content": "Extract: John is 25"}]
+
+
+class User(BaseModel):
+    """Somebody."""
+
+    name: str
+    age: int = Field(description="in years")
+
+
+class Company(BaseModel):
+    """Some firm."""
+
+    title: str
+
+
+class Colour(enum.Enum):
+    """A colour."""
+
+    RED = "red"
+
+
+class Point(TypedDict):
+    """A place."""
+
+    x: int
+    y: int
+
+
+every_client = pytest.mark.parametrize("make", CLIENTS.values(), ids=CLIENTS.keys())
+sync_and_async = pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+every_mode = pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+
+
+@every_client
+@sync_and_async
+@every_mode
+def test_an_answer_is_an_instance_of_the_users_class_and_is_asked_for_once(
+    provider: FakeProvider, make: Any, use_async: bool, mode: Mode
+) -> None:
+    """Whatever the provider, the flavour and the mode: same value, same type, same completion, one call."""
+    client = make(provider, use_async=use_async, mode=mode, cache=AutoCache())
+    if mode is Mode.MD_JSON:
+        provider.say('Here you are:\n```json\n{"name": "John", "age": 25}\n```\nAnything else?')
+
+    miss, completion = ask(client, method="create_with_completion", response_model=User, messages=QUESTION)
+    hit, same = ask(client, method="create_with_completion", response_model=User, messages=QUESTION)
+
+    assert User(name="John", age=25) == miss == hit
+    assert type(hit) is User
+    assert completion == same
+    assert type(completion) is type(same)
+    assert completion.model_dump() == same.model_dump() == hit._raw_response.model_dump()
+    assert provider.calls == 1
+
+
+@every_client
+@sync_and_async
+@pytest.mark.parametrize(
+    ("response_model", "payload", "expected"),
+    [
+        (list[User], {"tasks": [{"name": "A", "age": 1}]}, [User(name="A", age=1)]),
+        (Iterable[Union[User, Company]], {"tasks": [{"title": "X"}]}, [Company(title="X")]),
+        (str, {"content": "hello"}, "hello"),
+        (int, {"content": 7}, 7),
+        (float, {"content": 7.5}, 7.5),
+        (bool, {"content": True}, True),
+        (Literal["yes", "no"], {"content": "yes"}, "yes"),
+        (Colour, {"content": "red"}, Colour.RED),
+        (Union[int, User], {"content": {"name": "A", "age": 1}}, User(name="A", age=1)),
+        (int | str, {"content": "7"}, "7"),
+        (Optional[User], {"content": None}, None),
+        (Annotated[int, Field(ge=1)], {"content": 3}, 3),
+        (list[int], {"content": [1, 2]}, [1, 2]),
+    ],
+    ids=str,
+)
+def test_every_shape_is_answered_and_remembered(
+    provider: FakeProvider, make: Any, use_async: bool, response_model: Any, payload: Any, expected: Any
+) -> None:
+    """Lists, unions, enums and plain values come back bare, and are cached like any other."""
+    client = make(provider, use_async=use_async, cache=AutoCache())
+    provider.say(json.dumps(payload))
+
+    answers = [ask(client, response_model=response_model, messages=QUESTION) for _ in range(2)]
+
+    assert [expected, expected] == answers
+    assert type(answers[0]) is type(answers[1])
+    assert provider.calls == 1
+
+
+@every_client
+@sync_and_async
+def test_a_plain_completion_is_the_sdks_own_and_is_remembered(
+    provider: FakeProvider, make: Any, use_async: bool
+) -> None:
+    """`response_model=None` gives what the SDK gives, from the cache too."""
+    client = make(provider, use_async=use_async, cache=AutoCache())
+    provider.say("hello")
+
+    miss, hit = (ask(client, response_model=None, messages=QUESTION) for _ in range(2))
+
+    assert miss == hit
+    assert type(miss) is type(hit)
+    assert "hello" in hit.model_dump_json()
+    assert provider.calls == 1
+
+
+def test_a_typed_dict_is_answered_as_a_model(provider: FakeProvider) -> None:
+    """As users know it: the keys of a TypedDict are attributes of the result."""
+    provider.say('{"x": 1, "y": 2}')
+
+    assert openai_client(provider).create(response_model=Point, messages=QUESTION).x == 1
+
+
+@pytest.mark.fault("G6")
+@every_client
+@sync_and_async
+@every_mode
+def test_an_answer_that_does_not_fit_is_asked_for_again_with_the_error(
+    provider: FakeProvider, make: Any, use_async: bool, mode: Mode
+) -> None:
+    """The next request says what was wrong (G6: and the answer is kept under the key of the first)."""
+    client = make(provider, use_async=use_async, mode=mode, cache=AutoCache())
+    provider.say('{"name": "John"}', '{"name": "John", "age": 25}')
+
+    answers = [ask(client, response_model=User, messages=QUESTION) for _ in range(2)]
+
+    assert [User(name="John", age=25)] * 2 == answers
+    assert provider.calls == 2
+    assert "Field required" in json.dumps(provider.requests[1])
+    assert "Field required" not in json.dumps(provider.requests[0])
+    assert len(QUESTION) == 1
+
+
+@pytest.mark.fault("G1")
+@every_client
+@sync_and_async
+@every_mode
+def test_an_answer_that_was_cut_off_raises_and_is_not_kept(
+    provider: FakeProvider, make: Any, use_async: bool, mode: Mode
+) -> None:
+    """Length is never retried, wrapped or stored."""
+    cache = AutoCache()
+    client = make(provider, use_async=use_async, mode=mode, cache=cache)
+    provider.say(Say(finish="length"))
+
+    with pytest.raises(IncompleteOutputException) as caught:
+        ask(client, response_model=User, messages=QUESTION)
+
+    assert caught.value.last_completion is not None
+    assert (1, 0) == (provider.calls, len(cache))
+
+
+@pytest.mark.fault("G2")
+@pytest.mark.fault("G3")
+@every_client
+@sync_and_async
+@pytest.mark.parametrize("say", [Say(finish="content_filter"), Say(refusal="I would rather not")], ids=["G2", "G3"])
+def test_a_refusal_raises_and_is_not_kept(provider: FakeProvider, make: Any, use_async: bool, say: Say) -> None:
+    """Valid JSON beside a refusal or under a filter is no answer."""
+    cache = AutoCache()
+    client = make(provider, use_async=use_async, mode=Mode.JSON, cache=cache)
+    provider.say(say)
+
+    with pytest.raises(RefusalError):
+        ask(client, response_model=User, messages=QUESTION)
+
+    assert (1, 0) == (provider.calls, len(cache))
+
+
+@pytest.mark.fault("G5")
+@every_client
+@sync_and_async
+@pytest.mark.parametrize(
+    "say",
+    [*(Say(status=status) for status in (400, 401, 429, 500, 503)), Say(cut=True)],
+    ids=["400", "401", "429", "500", "503", "cut"],
+)
+def test_an_error_of_the_provider_is_the_cause_and_is_not_kept(
+    provider: FakeProvider, make: Any, use_async: bool, say: Say
+) -> None:
+    """One call, however many retries for answers that do not fit; the SDK's exception is the cause."""
+    cache = AutoCache()
+    client = make(provider, use_async=use_async, cache=cache)
+    provider.say(say)
+
+    with pytest.raises(InstructorRetryException) as caught:
+        ask(client, response_model=User, messages=QUESTION)
+
+    assert caught.value.__cause__ is not None
+    assert 1 == caught.value.n_attempts
+    assert (1, 0) == (provider.calls, len(cache))
+
+
+@pytest.mark.fault("G7")
+def test_a_plain_completion_that_was_cut_off_is_given_but_not_kept(provider: FakeProvider) -> None:
+    """The user asked for whatever comes; the next asker may get a whole one."""
+    cache = AutoCache()
+    client = openai_client(provider, cache=cache)
+    provider.say(Say(payload="hel", finish="length"))
+
+    assert client.create(messages=QUESTION).choices[0].message.content == "hel"
+    assert 0 == len(cache)
+
+
+def test_every_attempt_is_in_the_error(provider: FakeProvider) -> None:
+    """After the last attempt: how many there were, what they cost, what each of them said."""
+    client = openai_client(provider)
+    provider.say("{}")
+
+    with pytest.raises(InstructorRetryException) as caught:
+        client.create(response_model=User, messages=QUESTION, max_retries=2)
+
+    error = caught.value
+    assert (3, 3, 45) == (error.n_attempts, provider.calls, error.total_usage.total_tokens)
+    assert [1, 2, 3] == [attempt.attempt_number for attempt in error.failed_attempts or ()]
+    assert isinstance(error.__cause__, pydantic.ValidationError)
+    assert "<failed_attempts>" in str(error)
+
+
+@sync_and_async
+def test_a_tenacity_controller_is_used_as_given(provider: FakeProvider, use_async: bool) -> None:
+    """Its own policy decides, API errors included, and its own sleep is used."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    kind = tenacity.AsyncRetrying if use_async else tenacity.Retrying
+    retrying = kind(
+        stop=tenacity.stop_after_attempt(3),
+        wait=tenacity.wait_fixed(5),
+        sleep=sleep if use_async else pauses.append,  # type: ignore[arg-type]
+    )
+    provider.say(Say(status=500), Say(status=500), Say())
+
+    answer = ask(
+        openai_client(provider, use_async=use_async), response_model=User, messages=QUESTION, max_retries=retrying
+    )
+
+    assert User(name="John", age=25) == answer
+    assert ([5.0, 5.0], 3) == (pauses, provider.calls)
+
+
+@pytest.mark.parametrize("bad", [True, "3", None, 1.5, tenacity.AsyncRetrying()], ids=repr)
+def test_a_max_retries_that_cannot_work_costs_nothing(provider: FakeProvider, bad: Any) -> None:
+    """Neither a bool nor text counts attempts, and a sync client cannot await."""
+    with pytest.raises(TypeError, match="max_retries"):
+        openai_client(provider).create(response_model=User, messages=QUESTION, max_retries=bad)
+
+    assert 0 == provider.calls
+
+
+def test_usage_is_the_total_of_all_attempts(provider: FakeProvider) -> None:
+    """What a re-ask cost is counted on the result, and on the completion."""
+    provider.say("{}", Say())
+
+    user = openai_client(provider).create(response_model=User, messages=QUESTION)
+
+    assert 30 == user._total_usage.total_tokens
+    assert 30 == user._raw_response.usage.total_tokens
+
+
+def test_summing_usage_counts_what_was_paid(provider: FakeProvider) -> None:
+    """One paid call and two hits add up to one call; the completion keeps what it once cost."""
+    client = openai_client(provider, cache=AutoCache())
+
+    users = [client.create(response_model=User, messages=QUESTION) for _ in range(3)]
+
+    assert 15 == sum(user._total_usage.total_tokens for user in users)
+    assert [15, 15, 15] == [user._raw_response.usage.total_tokens for user in users]
+
+
+def test_a_token_budget_stops_what_would_cost_too_much(provider: FakeProvider) -> None:
+    """Checked after a failed attempt; a call that answers at once is never stopped."""
+    client = openai_client(provider)
+    assert client.create(response_model=User, messages=QUESTION, token_budget=1)
+
+    provider.say("{}")
+    with pytest.raises(TokenBudgetExceeded) as caught:
+        client.create(response_model=User, messages=QUESTION, max_retries=9, token_budget=30)
+
+    assert (30, 2) == (caught.value.budget, caught.value.n_attempts)
+
+
+def test_hooks_hear_every_attempt(provider: FakeProvider) -> None:
+    """In order, the client's handlers before the call's."""
+    heard: list[str] = []
+    client = openai_client(provider)
+    client.on("completion:kwargs", lambda **kwargs: heard.append(f"asks {kwargs['model']}"))
+    client.on("parse:error", lambda error, attempt_number, **_: heard.append(f"parse {attempt_number}"))
+    mine = Hooks()
+    mine.on("completion:usage", lambda usage: heard.append(f"usage {usage.total_tokens}"))
+    mine.on("completion:last_attempt", lambda error: heard.append("last"))
+    provider.say("{}")
+
+    with pytest.raises(InstructorRetryException):
+        client.create(response_model=User, messages=QUESTION, max_retries=1, hooks=mine)
+
+    assert ["asks m", "usage 15", "parse 1", "asks m", "usage 30", "parse 2", "last"] == heard
+
+
+def test_context_feeds_templates_and_validators(provider: FakeProvider) -> None:
+    """The same context; the messages given are not touched."""
+
+    class Checked(User):
+        @field_validator("name")
+        @classmethod
+        def known(cls, name: str, info: ValidationInfo) -> str:
+            """Only names that the context knows."""
+            assert name in (info.context or {})["known"]
+            return name
+
+    messages = [{"role": "user", "content": "Extract: {{ text }}"}]
+    context = {"text": "John is 25 {{ known }}", "known": ["John"]}
+
+    assert openai_client(provider).create(response_model=Checked, messages=messages, context=context)
+    assert "Extract: John is 25 {{ known }}" == provider.requests[0]["messages"][0]["content"]
+    assert "Extract: {{ text }}" == messages[0]["content"]
+
+
+def test_strict_is_pydantics(provider: FakeProvider) -> None:
+    """By default text is no number; with strict=False it may be one."""
+    provider.say('{"name": "John", "age": "25"}')
+    client = openai_client(provider)
+
+    with pytest.raises(InstructorRetryException):
+        client.create(response_model=User, messages=QUESTION, max_retries=0)
+    assert 25 == client.create(response_model=User, messages=QUESTION, max_retries=0, strict=False).age
+
+
+def test_results_are_equal_hashable_picklable_and_copyable(provider: FakeProvider) -> None:
+    """They are the user's own objects: 1.17.0's were not."""
+
+    class Frozen(User, frozen=True):
+        pass
+
+    globals()["Frozen"] = Frozen
+    Frozen.__qualname__ = "Frozen"
+    client = openai_client(provider, cache=AutoCache())
+
+    miss, hit = (client.create(response_model=Frozen, messages=QUESTION) for _ in range(2))
+
+    assert {Frozen(name="John", age=25)} == {miss, hit}
+    for user in (miss, hit):
+        again = pickle.loads(pickle.dumps(user))  # noqa: S301  our own bytes
+        assert (user, user._raw_response) == (again, again._raw_response)
+        assert copy.deepcopy(user)._raw_response == user._raw_response
+        assert {"name": "John", "age": 25} == user.model_dump() == dict(user)
+
+
+def test_old_spellings_are_the_same_call(provider: FakeProvider) -> None:
+    """`client.chat.completions.create` and `client.messages.create` are `client.create`."""
+    client = openai_client(provider)
+
+    for create in (client.create, client.chat.completions.create, client.messages.create):
+        assert create(response_model=User, messages=QUESTION).name == "John"
+    assert client.chat.completions.create_with_completion(response_model=User, messages=QUESTION)[1].id == "chatcmpl-1"
+
+
+def test_calls_win_over_the_clients_defaults(provider: FakeProvider) -> None:
+    """A default is what a call does not say."""
+    client = openai_client(provider, temperature=0.5)
+
+    client.create(response_model=User, messages=QUESTION)
+    client.create(response_model=User, messages=QUESTION, temperature=0.1, model="other")
+
+    assert [("m", 0.5), ("other", 0.1)] == [(r["model"], r["temperature"]) for r in provider.requests]
+
+
+def test_streaming_a_whole_answer_is_refused_before_it_costs_anything(provider: FakeProvider) -> None:
+    """1.17.0 made four calls and failed."""
+    with pytest.raises(ConfigurationError, match="stream"):
+        openai_client(provider).create(response_model=User, messages=QUESTION, stream=True)
+
+    assert 0 == provider.calls
+
+
+def test_a_patched_function_takes_a_response_model(provider: FakeProvider) -> None:
+    """`patch` on a client and on a function, and the cache with them; one retry by default."""
+    raw = openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1")
+    function = instructor.patch(create=raw.chat.completions.create)
+    client = instructor.patch(openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1"))
+    cache = AutoCache()
+
+    for create in (function, client.chat.completions.create):
+        assert User(name="John", age=25) == create(model="m", messages=QUESTION, response_model=User, cache=cache)
+    provider.say("{}")
+    with pytest.raises(InstructorRetryException) as caught:
+        function(model="m", messages=QUESTION, response_model=User)
+    assert 2 == caught.value.n_attempts
+
+
+def test_instructor_can_be_made_of_a_patched_function(provider: FakeProvider) -> None:
+    """The constructor that users know."""
+    raw = openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1")
+    client = instructor.Instructor(client=raw, create=instructor.patch(create=raw.chat.completions.create), model="m")
+
+    assert client.create(response_model=User, messages=QUESTION).age == 25
+    assert client.models is raw.models
+
+
+def test_a_deprecated_mode_means_its_successor(provider: FakeProvider) -> None:
+    """With one warning a process."""
+    instructor.mode.reset_deprecated_mode_warnings()
+    with pytest.warns(DeprecationWarning, match="Mode.FUNCTIONS is deprecated"):
+        client = openai_client(provider, mode=Mode.FUNCTIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        openai_client(provider, mode=Mode.FUNCTIONS)
+
+    assert Mode.TOOLS is client.mode
