@@ -16,7 +16,13 @@ from .conversation import Conversation, root
 from .dialects.base import Reply
 from .effects import Decide, Flow, Load, Run, Save, Send, Share, Sleep
 from .endpoint import Endpoint
-from .exceptions import IncompleteOutputException, RefusalError, ResponseParsingError, TokenBudgetError
+from .exceptions import (
+    IncompleteOutputException,
+    InstructorRetryException,
+    RefusalError,
+    ResponseParsingError,
+    TokenBudgetError,
+)
 from .mode import Mode
 from .plan import Plan, Slot
 from .receipt import Later, attach
@@ -55,7 +61,10 @@ def solve(plan: Plan) -> Flow[Answer]:
     answer = yield from recall(plan, slot)
     if answer is not None:
         return answer
-    led, answer = yield Share(slot.shelf.flights, slot.key, partial(lead, plan, slot), plan.patience)
+    try:
+        led, answer = yield Share(slot.shelf.flights, slot.key, partial(lead, plan, slot), plan.patience)
+    except TimeoutError as late:  # an error of the work itself comes as an InstructorRetryException already
+        raise InstructorRetryException(str(late), n_attempts=0, total_usage=None) from late
     return answer if led else (yield from follow(plan, slot, answer))
 
 

@@ -92,7 +92,7 @@ def test_an_answer_is_an_instance_of_the_users_class_and_is_asked_for_once(
     ("response_model", "payload", "expected"),
     [
         (list[User], {"tasks": [{"name": "A", "age": 1}]}, [User(name="A", age=1)]),
-        (Iterable[Union[User, Company]], {"tasks": [{"title": "X"}]}, [Company(title="X")]),
+        (Iterable[User | Company], {"tasks": [{"title": "X"}]}, [Company(title="X")]),
         (str, {"content": "hello"}, "hello"),
         (int, {"content": 7}, 7),
         (float, {"content": 7.5}, 7.5),
@@ -181,7 +181,7 @@ def test_an_answer_that_was_cut_off_raises_and_is_not_kept(
         ask(client, response_model=User, messages=QUESTION)
 
     assert caught.value.last_completion is not None
-    assert (1, 0) == (provider.calls, len(cache))
+    assert (provider.calls, len(cache)) == (1, 0)
 
 
 @pytest.mark.fault("G2")
@@ -198,7 +198,7 @@ def test_a_refusal_raises_and_is_not_kept(provider: FakeProvider, make: Any, use
     with pytest.raises(RefusalError):
         ask(client, response_model=User, messages=QUESTION)
 
-    assert (1, 0) == (provider.calls, len(cache))
+    assert (provider.calls, len(cache)) == (1, 0)
 
 
 @pytest.mark.fault("G5")
@@ -221,8 +221,8 @@ def test_an_error_of_the_provider_is_the_cause_and_is_not_kept(
         ask(client, response_model=User, messages=QUESTION)
 
     assert caught.value.__cause__ is not None
-    assert 1 == caught.value.n_attempts
-    assert (1, 0) == (provider.calls, len(cache))
+    assert caught.value.n_attempts == 1
+    assert (provider.calls, len(cache)) == (1, 0)
 
 
 @pytest.mark.fault("G7")
@@ -233,7 +233,7 @@ def test_a_plain_completion_that_was_cut_off_is_given_but_not_kept(provider: Fak
     provider.say(Say(payload="hel", finish="length"))
 
     assert client.create(messages=QUESTION).choices[0].message.content == "hel"
-    assert 0 == len(cache)
+    assert len(cache) == 0
 
 
 def test_every_attempt_is_in_the_error(provider: FakeProvider) -> None:
@@ -245,8 +245,8 @@ def test_every_attempt_is_in_the_error(provider: FakeProvider) -> None:
         client.create(response_model=User, messages=QUESTION, max_retries=2)
 
     error = caught.value
-    assert (3, 3, 45) == (error.n_attempts, provider.calls, error.total_usage.total_tokens)
-    assert [1, 2, 3] == [attempt.attempt_number for attempt in error.failed_attempts or ()]
+    assert (error.n_attempts, provider.calls, error.total_usage.total_tokens) == (3, 3, 45)
+    assert [attempt.attempt_number for attempt in error.failed_attempts or ()] == [1, 2, 3]
     assert isinstance(error.__cause__, pydantic.ValidationError)
     assert "<failed_attempts>" in str(error)
 
@@ -272,7 +272,7 @@ def test_a_tenacity_controller_is_used_as_given(provider: FakeProvider, use_asyn
     )
 
     assert User(name="John", age=25) == answer
-    assert ([5.0, 5.0], 3) == (pauses, provider.calls)
+    assert (pauses, provider.calls) == ([5.0, 5.0], 3)
 
 
 @pytest.mark.parametrize("bad", [True, "3", None, 1.5, tenacity.AsyncRetrying()], ids=repr)
@@ -281,7 +281,7 @@ def test_a_max_retries_that_cannot_work_costs_nothing(provider: FakeProvider, ba
     with pytest.raises(TypeError, match="max_retries"):
         openai_client(provider).create(response_model=User, messages=QUESTION, max_retries=bad)
 
-    assert 0 == provider.calls
+    assert provider.calls == 0
 
 
 def test_usage_is_the_total_of_all_attempts(provider: FakeProvider) -> None:
@@ -290,8 +290,8 @@ def test_usage_is_the_total_of_all_attempts(provider: FakeProvider) -> None:
 
     user = openai_client(provider).create(response_model=User, messages=QUESTION)
 
-    assert 30 == user._total_usage.total_tokens
-    assert 30 == user._raw_response.usage.total_tokens
+    assert user._total_usage.total_tokens == 30
+    assert user._raw_response.usage.total_tokens == 30
 
 
 def test_summing_usage_counts_what_was_paid(provider: FakeProvider) -> None:
@@ -300,8 +300,8 @@ def test_summing_usage_counts_what_was_paid(provider: FakeProvider) -> None:
 
     users = [client.create(response_model=User, messages=QUESTION) for _ in range(3)]
 
-    assert 15 == sum(user._total_usage.total_tokens for user in users)
-    assert [15, 15, 15] == [user._raw_response.usage.total_tokens for user in users]
+    assert sum(user._total_usage.total_tokens for user in users) == 15
+    assert [user._raw_response.usage.total_tokens for user in users] == [15, 15, 15]
 
 
 def test_a_token_budget_stops_what_would_cost_too_much(provider: FakeProvider) -> None:
@@ -313,7 +313,7 @@ def test_a_token_budget_stops_what_would_cost_too_much(provider: FakeProvider) -
     with pytest.raises(TokenBudgetExceeded) as caught:
         client.create(response_model=User, messages=QUESTION, max_retries=9, token_budget=30)
 
-    assert (30, 2) == (caught.value.budget, caught.value.n_attempts)
+    assert (caught.value.budget, caught.value.n_attempts) == (30, 2)
 
 
 def test_hooks_hear_every_attempt(provider: FakeProvider) -> None:
@@ -330,7 +330,7 @@ def test_hooks_hear_every_attempt(provider: FakeProvider) -> None:
     with pytest.raises(InstructorRetryException):
         client.create(response_model=User, messages=QUESTION, max_retries=1, hooks=mine)
 
-    assert ["asks m", "usage 15", "parse 1", "asks m", "usage 30", "parse 2", "last"] == heard
+    assert heard == ["asks m", "usage 15", "parse 1", "asks m", "usage 30", "parse 2", "last"]
 
 
 def test_context_feeds_templates_and_validators(provider: FakeProvider) -> None:
@@ -348,8 +348,8 @@ def test_context_feeds_templates_and_validators(provider: FakeProvider) -> None:
     context = {"text": "John is 25 {{ known }}", "known": ["John"]}
 
     assert openai_client(provider).create(response_model=Checked, messages=messages, context=context)
-    assert "Extract: John is 25 {{ known }}" == provider.requests[0]["messages"][0]["content"]
-    assert "Extract: {{ text }}" == messages[0]["content"]
+    assert provider.requests[0]["messages"][0]["content"] == "Extract: John is 25 {{ known }}"
+    assert messages[0]["content"] == "Extract: {{ text }}"
 
 
 def test_strict_is_pydantics(provider: FakeProvider) -> None:
@@ -359,7 +359,7 @@ def test_strict_is_pydantics(provider: FakeProvider) -> None:
 
     with pytest.raises(InstructorRetryException):
         client.create(response_model=User, messages=QUESTION, max_retries=0)
-    assert 25 == client.create(response_model=User, messages=QUESTION, max_retries=0, strict=False).age
+    assert client.create(response_model=User, messages=QUESTION, max_retries=0, strict=False).age == 25
 
 
 def test_results_are_equal_hashable_picklable_and_copyable(provider: FakeProvider) -> None:
@@ -398,7 +398,7 @@ def test_calls_win_over_the_clients_defaults(provider: FakeProvider) -> None:
     client.create(response_model=User, messages=QUESTION)
     client.create(response_model=User, messages=QUESTION, temperature=0.1, model="other")
 
-    assert [("m", 0.5), ("other", 0.1)] == [(r["model"], r["temperature"]) for r in provider.requests]
+    assert [(r["model"], r["temperature"]) for r in provider.requests] == [("m", 0.5), ("other", 0.1)]
 
 
 def test_streaming_a_whole_answer_is_refused_before_it_costs_anything(provider: FakeProvider) -> None:
@@ -406,7 +406,7 @@ def test_streaming_a_whole_answer_is_refused_before_it_costs_anything(provider: 
     with pytest.raises(ConfigurationError, match="stream"):
         openai_client(provider).create(response_model=User, messages=QUESTION, stream=True)
 
-    assert 0 == provider.calls
+    assert provider.calls == 0
 
 
 def test_a_patched_function_takes_a_response_model(provider: FakeProvider) -> None:
@@ -421,7 +421,7 @@ def test_a_patched_function_takes_a_response_model(provider: FakeProvider) -> No
     provider.say("{}")
     with pytest.raises(InstructorRetryException) as caught:
         function(model="m", messages=QUESTION, response_model=User)
-    assert 2 == caught.value.n_attempts
+    assert caught.value.n_attempts == 2
 
 
 def test_instructor_can_be_made_of_a_patched_function(provider: FakeProvider) -> None:

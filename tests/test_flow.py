@@ -141,8 +141,8 @@ def test_an_answer_that_does_not_fit_becomes_the_next_request(plan: Plan) -> Non
     decide = flow.send(pause) if not isinstance(pause, tenacity.DoSleep) else sleep_over(flow, pause)
     second = flow.send(attempts(decide))
 
-    assert 1 == len(first.kwargs["messages"])
-    assert ["user", "assistant", "tool"] == [message["role"] for message in second.kwargs["messages"]]
+    assert len(first.kwargs["messages"]) == 1
+    assert [message["role"] for message in second.kwargs["messages"]] == ["user", "assistant", "tool"]
 
 
 def sleep_over(flow: Any, pause: Any) -> Any:
@@ -161,7 +161,7 @@ def test_a_store_that_fails_to_read_is_a_miss_and_a_warning(plan: Plan, cache: A
         effect = flow.throw(OSError("no"))
 
     assert isinstance(effect, Share)
-    assert 1 == stats(cache).errors
+    assert stats(cache).errors == 1
 
 
 @pytest.mark.fault("F1")

@@ -35,8 +35,8 @@ class CacheFile:
         self.path = str(self.directory / NAME)
         self._log = self.path + "-wal"
 
-    def open(self) -> sqlite3.Connection:
-        """A new connection. Whoever opens holds the directory's lock, so nobody swaps the file meanwhile."""
+    def open(self) -> sqlite3.Cursor:
+        """A cursor of a new connection. Whoever opens holds the directory's lock, so nobody swaps the file meanwhile."""
         self._own_directory()
         with self._lock():
             if not os.path.lexists(self.path):
@@ -142,7 +142,7 @@ class CacheFile:
                 Path(old).rename(new)
         warnings.warn(f"{self.path} is damaged ({problem}): it was moved to {aside}.", CacheWarning, stacklevel=2)
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Cursor:
         if self.writable():
             return self._attach("rw")
         try:
@@ -151,15 +151,15 @@ class CacheFile:
             # Reading a log needs a shared index beside it. Nobody writes here, so the file alone will do.
             return self._attach("ro&immutable=1")
 
-    def _attach(self, mode: str) -> sqlite3.Connection:
-        db = _connection(self.path, mode)
+    def _attach(self, mode: str) -> sqlite3.Cursor:
         with ExitStack() as unless_good:
-            unless_good.callback(db.close)
-            table.check_format(db, self.path)
+            db = unless_good.enter_context(closing(_connection(self.path, mode)))
+            cursor = unless_good.enter_context(closing(db.cursor()))
+            table.check_format(cursor, self.path)
             for setting in table.SETTINGS:
-                db.execute(setting)
+                cursor.execute(setting)
             unless_good.pop_all()
-        return db
+        return cursor
 
 
 def tells_damage(error: Exception) -> bool:

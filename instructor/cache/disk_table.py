@@ -46,15 +46,15 @@ DROP_OLDEST = "DELETE FROM entries WHERE id = (SELECT id FROM entries ORDER BY u
 CLEAR = "DELETE FROM entries"
 
 
-def check_format(db: sqlite3.Connection, path: str) -> None:
+def check_format(cursor: sqlite3.Cursor, path: str) -> None:
     """Raise `DatabaseError` unless the file is a cache, and `NotSupportedError` if it is a later release's."""
-    application, version = pragma(db.cursor(), "application_id"), pragma(db.cursor(), "user_version")
+    application, version = pragma(cursor, "application_id"), pragma(cursor, "user_version")
     if application == APPLICATION and version > FORMAT:
         raise sqlite3.NotSupportedError(f"{path} has format {version}, this release knows {FORMAT}: upgrade instructor")
     if (application, version) != (APPLICATION, FORMAT):
         raise sqlite3.DatabaseError(f"application {application:#x}, format {version}: not a cache")
     try:
-        db.execute(LOOK).fetchone()  # also opens the log
+        cursor.execute(LOOK).fetchone()  # also opens the log
     except sqlite3.OperationalError as error:
         if "no such" in str(error):
             raise sqlite3.DatabaseError(str(error)) from error

@@ -36,7 +36,7 @@ class Thread:
     def open(self) -> sqlite3.Cursor:
         """The cursor, of a connection made now if there is none. The caller holds the lock."""
         if self.cursor is None:
-            self.cursor = self.file.open().cursor()
+            self.cursor = self.file.open()
             self.identity, self.writable = self.file.identity(), self.file.writable()
         return self.cursor
 
@@ -56,6 +56,7 @@ class Thread:
         cursor, self.cursor, self.identity = self.cursor, None, None
         if cursor is not None:
             with suppress(sqlite3.Error):
+                cursor.close()  # a statement left in it, as an error leaves one, would keep SQLite from closing
                 cursor.connection.close()
 
     def __del__(self) -> None:

@@ -89,7 +89,7 @@ def make_cache_key(
         endpoint,
         provider,
         namespace,
-        None if mode is None else _SPELLED[mode],
+        _SPELLED.get(mode, mode),
         model,
         messages,
         system,
@@ -101,7 +101,7 @@ def make_cache_key(
     return hashlib.sha256(canonical(question)).hexdigest()
 
 
-_SPELLED: dict[Mode | str, str] = {
+_SPELLED: dict[Any, str] = {
     spelling: core(mode).value for mode in Mode for spelling in (mode.value, mode.name, mode)
 }
 """A mode under each of its names: the name of what it means today."""
