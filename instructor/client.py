@@ -9,7 +9,7 @@ from tenacity import AsyncRetrying, Retrying
 from typing_extensions import Self
 
 from .cache.shelf import check_cache
-from .drive import run, run_async
+from .drive import closed, run, run_async
 from .endpoint import Endpoint
 from .flow import solve
 from .hooks import HookName, Hooks
@@ -80,9 +80,8 @@ class Instructor:
 
     def close(self) -> None:
         """Close the SDK client's connections."""
-        close = getattr(self.client, "close", None)
-        if close is not None:
-            close()
+        if self.client is not None:
+            self.client.close()
 
     def on(self, hook_name: HookName | str, handler: Callable[..., Any]) -> None:
         """Have `handler` called on an event of every call."""
@@ -189,13 +188,13 @@ class AsyncInstructor(Instructor):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+        await self.close()
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:  # type: ignore[override]
         """Close the SDK client's connections."""
-        close = getattr(self.client, "aclose", None) or getattr(self.client, "close", None)
-        if close is not None:
-            await close()
+        await closed(self.client)
+
+    aclose = close
 
     async def create(  # type: ignore[override]
         self,

@@ -43,9 +43,18 @@ async def run_async(flow: Flow[T]) -> T:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         try:
-            given, step = await PERFORM_ASYNC[type(effect)](effect), flow.send
+            given, step = PERFORM_ASYNC[type(effect)](effect), flow.send
+            if type(given) is not str:  # most often the text of a hit, which needs no looking at
+                given = await _awaited(given)
         except BaseException as problem:  # noqa: BLE001  cancellation too: the flow releases what it holds
             given, step = problem, flow.throw
+
+
+async def closed(client: Any) -> None:
+    """Close an SDK's asynchronous client; Google's has its asynchronous side in `aio`, litellm has none."""
+    side = getattr(client, "aio", client)
+    if side is not None:
+        await _awaited((getattr(side, "aclose", None) or side.close)())
 
 
 def _load(effect: Load) -> Any:
@@ -69,14 +78,11 @@ def _whole(effect: Save) -> Any:
     return effect.ttl if effect.ttl is None or effect.store.fractional_ttl else math.ceil(effect.ttl)
 
 
-async def _load_async(effect: Load) -> Any:
+def _load_async(effect: Load) -> Any:
     store = effect.store
-    if store.blocking != "always":
-        text = store.get(effect.key)
-        return text if type(text) is str else await _awaited(text)
-    if not inspect.iscoroutinefunction(store.get):
-        return await _awaited(await asyncio.to_thread(store.get, effect.key))
-    return await _awaited(store.get(effect.key))
+    if store.blocking != "always" or inspect.iscoroutinefunction(store.get):
+        return store.get(effect.key)
+    return asyncio.to_thread(store.get, effect.key)
 
 
 async def _save_async(effect: Save) -> None:

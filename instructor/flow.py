@@ -25,7 +25,7 @@ from .exceptions import (
 )
 from .mode import Mode
 from .plan import Plan, Slot
-from .receipt import Later, attach
+from .receipt import Later, attach, made
 from .retry import RETRYABLE, controller, seconds
 from .shape import Shape
 from .usage import nothing
@@ -50,7 +50,7 @@ class Answer(msgspec.Struct, frozen=True, eq=False):
     @property
     def completion(self) -> Any:
         """The SDK's own completion."""
-        return self.raw.make() if isinstance(self.raw, Later) else self.raw
+        return made(self.raw)
 
 
 def solve(plan: Plan) -> Flow[Answer]:
@@ -82,7 +82,7 @@ def recall(plan: Plan, slot: Slot) -> Flow[Answer | None]:
     if entry is None:
         shelf.trouble("reading", "the entry is damaged, or not ours")
         return None
-    answer = deliver(plan, entry.tape, entry.completion)
+    answer = deliver(plan, entry.tape, Restored(entry.completion, plan.endpoint))
     if answer is not None:
         shelf.stats.hits += 1
     return answer
@@ -99,7 +99,8 @@ def lead(plan: Plan, slot: Slot) -> Flow[Answer]:
 
 def follow(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
     """What somebody else was just answered, read as if from the cache; asked again if our validators refuse it."""
-    mine = deliver(plan, answer.tape, answer.kept) if answer.kept is not None else None
+    kept = answer.kept
+    mine = deliver(plan, answer.tape, answer.raw if kept is None else Restored(kept, plan.endpoint))
     if mine is not None:
         slot.shelf.stats.hits += 1
         return mine
@@ -107,18 +108,17 @@ def follow(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
     return (yield from remember(plan, slot, (yield from ask(plan))))
 
 
-def deliver(plan: Plan, tape: tuple[str, ...], kept: Kept) -> Answer | None:
+def deliver(plan: Plan, tape: tuple[str, ...], raw: Any) -> Answer | None:
     """The answer that was once given, given again; None when today's model refuses it."""
-    raw = Restored(kept, plan.endpoint)
     try:
         if plan.shape is None:
-            completion = raw.make()
-            return Answer(completion, tape, completion, kept)
+            completion = made(raw)
+            return Answer(completion, tape, completion)
         value = plan.shape.load("".join(tape), plan.context, strict=plan.strict)
     except Exception:  # noqa: BLE001  validators are strangers' code, and this one will run again on the miss
         return None
-    attach(value, raw, Free(raw))
-    return Answer(value, tape, raw, kept)
+    attach(value, raw, Free(raw, plan.endpoint))
+    return Answer(value, tape, raw)
 
 
 class Restored(Later):
@@ -138,14 +138,15 @@ class Restored(Later):
 class Free(Later):
     """What an answer from the cache cost: nothing, in the provider's own units."""
 
-    __slots__ = ("completion",)
+    __slots__ = ("endpoint", "raw")
 
-    def __init__(self, completion: Restored) -> None:
-        self.completion = completion
+    def __init__(self, raw: Any, endpoint: Endpoint) -> None:
+        self.raw = raw
+        self.endpoint = endpoint
 
     def make(self) -> Any:
         """A usage of the provider's own type, all zero."""
-        return nothing(self.completion.endpoint.dialect.read(self.completion.make()).usage)
+        return nothing(self.endpoint.dialect.read(made(self.raw)).usage)
 
 
 def remember(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:

@@ -76,15 +76,10 @@ def make_plan(
         TypeError, ValueError, ConfigurationError: an argument cannot work.
     """
     shape = compile_shape(response_model)
-    cache, ttl, namespace = (
-        kwargs.pop("cache", None),
-        kwargs.pop("cache_ttl", None),
-        kwargs.pop("cache_namespace", None),
-    )
+    cache, ttl = kwargs.pop("cache", None), kwargs.pop("cache_ttl", None)
     if ttl is not None:
         ttl = check_ttl(ttl)
-    if namespace is not None:
-        check_namespace(namespace)
+    namespace = check_namespace(kwargs.pop("cache_namespace")) if "cache_namespace" in kwargs else None
     if budget is not None:
         check_budget(budget, shape)
     if kwargs.get("stream"):

@@ -23,11 +23,12 @@ class Later:
         raise NotImplementedError
 
     def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
-        return _itself, (self.make(),)
+        return made, (self.make(),)
 
 
-def _itself(value: Any) -> Any:
-    return value
+def made(value: Any) -> Any:
+    """The value itself, made now if it was to be made later."""
+    return value.make() if isinstance(value, Later) else value
 
 
 class Receipt:
@@ -45,7 +46,7 @@ class Receipt:
         except KeyError:
             raise AttributeError(f"{type(result).__name__!r} object has no attribute {self.name!r}") from None
         if isinstance(value, Later):
-            value = result.__dict__[self.name] = value.make()
+            value = result.__dict__[self.name] = made(value)
         return value
 
     def __set__(self, result: Any, value: Any) -> None:
@@ -59,18 +60,26 @@ _NAMES = ("_raw_response", "_total_usage")
 def attach(value: Any, completion: Any, usage: Any) -> None:
     """Give `value` its receipt; plain values such as numbers and enum members carry none."""
     kind = type(value)
-    if not hasattr(kind, "_raw_response"):
-        if not isinstance(value, pydantic.BaseModel):
-            return
-        _carry(kind)
-    kept = value.__dict__
-    kept["_raw_response"] = completion
-    if usage is not None:
-        kept["_total_usage"] = usage
+    if type(getattr(kind, "_raw_response", None)) is Receipt or _carry(kind):
+        kept = value.__dict__
+        kept["_raw_response"] = completion
+        if usage is not None:
+            kept["_total_usage"] = usage
+    elif isinstance(value, pydantic.BaseModel):
+        _fill(value, _raw_response=completion, _total_usage=usage)
 
 
-def _carry(model: type[pydantic.BaseModel]) -> None:
-    """Let the results of `model` look their receipts up, where the model has no attributes of those names."""
+def _carry(kind: type[Any]) -> bool:
+    """Let the results of a model look their receipts up, unless it has attributes of those names."""
+    if not issubclass(kind, pydantic.BaseModel) or any(hasattr(kind, name) for name in _NAMES):
+        return False
     for name in _NAMES:
-        if name not in model.__private_attributes__:
-            setattr(model, name, Receipt(name))
+        setattr(kind, name, Receipt(name))
+    return True
+
+
+def _fill(value: pydantic.BaseModel, **receipts: Any) -> None:
+    """Give a model that declares a private attribute of that name what it waits for."""
+    for name in receipts.keys() & value.__private_attributes__.keys():
+        receipt = receipts[name]
+        setattr(value, name, receipt.make() if isinstance(receipt, Later) else receipt)

@@ -9,7 +9,7 @@ import operator
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pydantic
@@ -130,7 +130,24 @@ def _from_typed_dict(wanted: Any) -> type[BaseModel]:
         key: (_bare(hint), ... if key in wanted.__required_keys__ else Field(default_factory=lambda: None))
         for key, hint in hints.items()
     }
-    return create_model(wanted.__name__, __doc__=wanted.__doc__, __module__=wanted.__module__, **fields)
+    naming = {"__base__": _TypedDictModel, "__doc__": wanted.__doc__, "__module__": wanted.__module__}
+    model: type[_TypedDictModel] = create_model(wanted.__name__, **naming, **fields)
+    model.__wanted__ = wanted
+    return model
+
+
+class _TypedDictModel(BaseModel):
+    __wanted__: ClassVar[Any]
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _unpickled, (self.__wanted__, self.__getstate__())  # under its own name there is the TypedDict
+
+
+def _unpickled(wanted: Any, state: dict[Any, Any]) -> Any:
+    model = _compile_form(wanted, repr(wanted)).model
+    made = model.__new__(model)
+    made.__setstate__(state)
+    return made
 
 
 def _bare(hint: Any) -> Any:

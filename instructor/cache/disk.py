@@ -140,31 +140,29 @@ class DiskCache(BaseCache):
     # One operation: tried until it is done, its time is up, or trying again is of no use.
 
     def _run(self, work: Callable[..., T], *arguments: Any) -> T:
-        deadline = None
+        deadline, mended = None, False
         thread = self._local.thread
         while True:
             try:
                 with thread.lock:
                     return work(thread, *arguments)
-            except (sqlite3.Error, OSError) as error:  # noqa: PERF203 - the loop is for this
+            except (sqlite3.Error, OSError) as error:
                 deadline = deadline or time.monotonic() + self._timeout
-                self._mend(thread, error, deadline)
+                if time.monotonic() >= deadline or (mended and not _passes(error)):
+                    raise
+                mended = self._mend(thread, error) or mended
 
-    def _mend(self, thread: Thread, error: Exception, deadline: float) -> None:
-        """Make another try worth it, or raise `error`."""
-        if time.monotonic() >= deadline:
-            raise error
+    def _mend(self, thread: Thread, error: Exception) -> bool:
+        """Make another try worth it; whether, if that fails as well, there is nothing more to do."""
         if _passes(error):
             time.sleep(_PAUSE)
-            return
-        known = thread.identity
-        moved = known is not None and known != self._file.identity()
-        self._close_all()  # what failed is not trusted again; a full disk or lost rights may be mended by the next use
-        if known is not None and tells_damage(error):
+            return False
+        damaged = thread.identity
+        self._close_all()  # of what failed nothing is trusted, and a full disk or lost rights may be mended by now
+        if tells_damage(error):
             with suppress(BlockingIOError):
-                self._file.set_aside(known, error)
-        elif not moved and not _is(error, errno.ESTALE) and not tells_damage(error):
-            raise error
+                self._file.set_aside(damaged, error)
+        return not tells_damage(error) and not _is_replaced(error)
 
     def _open(self, thread: Thread) -> sqlite3.Cursor:
         cursor = thread.open()
@@ -313,5 +311,5 @@ def _passes(error: Exception) -> bool:
     return isinstance(error, (BlockingIOError, FileNotFoundError)) or "locked" in str(error)
 
 
-def _is(error: Exception, number: int) -> bool:
-    return isinstance(error, OSError) and error.errno == number
+def _is_replaced(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ESTALE
