@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+from ._doors import DOORMAN
 
 if TYPE_CHECKING:
     from . import exceptions as exceptions
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from .providers import Provider as Provider
 
 __version__ = "1.18.0"
+
+if DOORMAN not in sys.meta_path:  # it is, where this module is reloaded
+    sys.meta_path.append(DOORMAN)
 
 _ROOMS = {
     "AsyncInstructor": "client",

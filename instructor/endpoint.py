@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import operator
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -73,33 +74,51 @@ class Endpoint:
 
 def _attribute(client: Any, name: str) -> Any:
     """The attribute, or its public spelling: the private one is read first because properties cost more than a hash."""
-    return getattr(client, name, getattr(client, name.lstrip("_"), None))
+    for spelling in (name, name.lstrip("_")):
+        with suppress(AttributeError):
+            return operator.attrgetter(spelling)(client)
+    return None
 
 
 def _scopes(place: str | None, identity: tuple[Any, ...]) -> tuple[str, str | None]:
-    """The address, and the address with a digest of everything else; not that where a credential is a function."""
+    """The address, and the address with a digest of the account; not the latter where the account has no name."""
     address, *account = identity
-    url = place or _normal(str(address)) if isinstance(address, str) or type(address).__name__ == "URL" else place or ""
-    if any(callable(part) and not _is_stand_in(part) for part in account):
-        return url, None
-    return url, f"{url} {_digest(canonical([part if _is_plain(part) else None for part in account]))}"
-
-
-def _is_plain(part: Any) -> bool:
-    return part is None or isinstance(part, (str, dict, bool))
+    url = urllib.parse.urlsplit("" if _is_stand_in(address) else str(address or ""))
+    where = place or _spelled(url)
+    try:
+        parts = [url.username, url.password, *map(_named, account)]
+    except TypeError:
+        return where, None
+    return where, f"{where} {_digest(canonical(parts))}"
 
 
 def _is_stand_in(part: Any) -> bool:
-    """Whether this is a mock's attribute, which is callable whatever it stands for."""
+    """Whether this is a mock's attribute, which is whatever it is asked to be."""
     return "mock" in type(part).__module__
 
 
-def _normal(url: str) -> str:
+def _spelled(url: urllib.parse.SplitResult) -> str:
     """One spelling for one address."""
-    split = urllib.parse.urlsplit(url.rstrip("/"))
-    host = "127.0.0.1" if split.hostname == "localhost" else split.hostname or ""
-    port = f":{split.port}" if split.port else ""
-    return f"{split.scheme}://{host}{port}{split.path}"
+    host = "127.0.0.1" if url.hostname == "localhost" else url.hostname
+    return f"{url.scheme}://{host}:{url.port}{url.path.rstrip('/')}?{url.query}"
+
+
+_TRANSPORT = frozenset({"accept", "accept-encoding", "connection", "user-agent"})
+
+
+def _named(part: Any) -> Any:
+    """What a part of an account is called; a client's headers without those that its HTTP library adds.
+
+    Raises:
+        TypeError: it is a function or an object, and says nothing.
+    """
+    if isinstance(part, Mapping):
+        return {name: value for name, value in part.items() if name.lower() not in _TRANSPORT}
+    if part is None or _is_stand_in(part):
+        return None
+    if isinstance(part, (str, bool)):
+        return part
+    raise TypeError
 
 
 @lru_cache(maxsize=256)

@@ -124,7 +124,7 @@ def _key(
             strict=strict,
             context=context,
         )
-    except TypeError as problem:
+    except (TypeError, ValueError) as problem:
         shelf.bypass("no stable identity", problem)
         return None
 

@@ -66,6 +66,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         "_custom_headers",
         "_custom_query",
         "_api_key_provider",
+        "_client.headers",
+        "_client.auth",
     )
     key_env: tuple[str, ...] = ()
     fallback_key: str | None = None
@@ -84,7 +86,7 @@ def _copies_openai(provider: Provider, base_url: str | None, *key_env: str, **qu
     return msgspec.structs.replace(Row(provider=provider, base_url=base_url, key_env=key_env), **quirks)
 
 
-_SHARED_IDENTITY = ("_base_url", "api_key", "_custom_headers", "_custom_query")
+_SHARED_IDENTITY = ("_base_url", "api_key", "_custom_headers", "_custom_query", "_client.headers", "_client.auth")
 
 ROWS: dict[str, Row] = {
     "openai": Row(provider=Provider.OPENAI, key_env=("OPENAI_API_KEY",)),
@@ -185,3 +187,19 @@ BETA = msgspec.structs.replace(
     completion="anthropic.types.beta:BetaMessage",
 )
 """Anthropic's beta endpoint, which returns another type."""
+
+_MARKS = {
+    "azure": Provider.AZURE_OPENAI,
+    "googleapis": Provider.GOOGLE,
+    "localhost:11434": Provider.OLLAMA,
+    "127.0.0.1:11434": Provider.OLLAMA,
+    "amazonaws": Provider.BEDROCK,
+    "x.ai": Provider.XAI,
+    **{known.value: known for known in Provider if known not in {Provider.LOCAL, Provider.OPENAI, Provider.UNKNOWN}},
+    "openai": Provider.OPENAI,  # the last one: copies of OpenAI's API like to have "/openai" in their addresses
+}
+
+
+def get_provider(base_url: str) -> Provider:
+    """The provider that an address belongs to, by the first mark in it; `Provider.UNKNOWN` when it has none."""
+    return next((known for mark, known in _MARKS.items() if mark in base_url.lower()), Provider.UNKNOWN)

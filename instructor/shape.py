@@ -15,6 +15,7 @@ import msgspec
 import pydantic
 import typing_extensions
 from pydantic import BaseModel, Field, create_model
+from pydantic.errors import PydanticInvalidForJsonSchema
 
 from .dsl.response_list import ListResponse
 from .schema import describe, parameters, schema_of
@@ -77,11 +78,13 @@ def compile_shape(wanted: Any) -> Shape | None:
 def _compile_model(wanted: type[BaseModel]) -> Shape:
     if wanted is BaseModel:
         raise TypeError("BaseModel itself has no fields to ask for; pass a subclass of it as response_model.")
-    if not wanted.__pydantic_complete__:
-        wanted.model_rebuild()
-    if schema_of(wanted).get("type", "object") != "object":  # a RootModel of a list, or of a number
-        return _content(wanted)
-    return _shape(wanted, wanted)
+    try:
+        if not wanted.__pydantic_complete__:
+            wanted.model_rebuild()
+        wraps = schema_of(wanted).get("type", "object") != "object"  # a RootModel of a list, or of a number
+    except (pydantic.PydanticUserError, PydanticInvalidForJsonSchema) as error:
+        raise TypeError(f"{wanted!r} cannot be a response_model: {error}") from error
+    return _content(wanted) if wraps else _shape(wanted, wanted)
 
 
 @lru_cache(maxsize=512)
@@ -172,7 +175,7 @@ def _content(wanted: Any) -> Shape:
     try:
         model = create_model("Response", __doc__=doc, content=(wanted, ...))
         return _shape(wanted, model, operator.attrgetter("content"))
-    except (pydantic.PydanticUserError, pydantic.errors.PydanticInvalidForJsonSchema) as error:
+    except (pydantic.PydanticUserError, PydanticInvalidForJsonSchema) as error:
         raise TypeError(f"{wanted!r} cannot be a response_model: {error}") from error
 
 

@@ -146,7 +146,7 @@ class DiskCache(BaseCache):
             try:
                 with thread.lock:
                     return work(thread, *arguments)
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError) as error:  # noqa: PERF203 - the loop is there for this
                 deadline = deadline or time.monotonic() + self._timeout
                 if time.monotonic() >= deadline or (mended and not _passes(error)):
                     raise
@@ -244,26 +244,17 @@ class DiskCache(BaseCache):
         turn.cursor.execute(table.PUT, (ident, turn.place, expires, key, value))
 
     def _make_room(self, need: int, turn: _Turn) -> None:
-        while table.pages_in_use(turn.cursor) + need > self._limits.pages:
-            expired = turn.cursor.execute(table.DROP_EXPIRED, (turn.now,)).rowcount
-            if not expired and not turn.cursor.execute(table.DROP_OLDEST).rowcount:
-                break
+        total = table.pragma(turn.cursor, "page_count")
+        while total - table.pragma(turn.cursor, "freelist_count") + need > self._limits.pages and _forget(turn):
+            pass
+        table.shorten(turn.cursor, total - self._limits.pages)  # where the file was made under a higher limit
 
     def _fold(self, cursor: sqlite3.Cursor) -> bool:
-        """Bring the log back into the file when it is long. False where somebody keeps it from that."""
-        if self._file.log_size() <= self._limits.log:
-            return True
-        try:
-            table.shorten(cursor, self._limits.pages)  # a longer file was made under a higher limit
-            return table.fold(cursor)
-        except sqlite3.OperationalError as error:
-            if not _passes(error):
-                raise
-            return False
+        """Bring the log back into the file when it is long. False where a reader keeps it from that."""
+        return self._file.log_size() <= self._limits.log or table.fold(cursor)
 
     def _empty(self, thread: Thread) -> None:
         self._write(thread, _clear)
-        table.shorten(thread.open(), 0)
         table.fold(thread.open())
 
 
@@ -298,8 +289,15 @@ def _drop(ident: int, key: bytes, turn: _Turn) -> bool:
     return there
 
 
+def _forget(turn: _Turn) -> bool:
+    """Drop what is needed least; whether there was anything."""
+    expired = turn.cursor.execute(table.DROP_EXPIRED, (turn.now,)).rowcount
+    return expired > 0 or turn.cursor.execute(table.DROP_OLDEST).rowcount > 0
+
+
 def _clear(turn: _Turn) -> None:
     turn.cursor.execute(table.CLEAR)
+    table.shorten(turn.cursor, table.pragma(turn.cursor, "freelist_count"))
 
 
 def _nothing(_turn: _Turn) -> None:
@@ -308,7 +306,9 @@ def _nothing(_turn: _Turn) -> None:
 
 def _passes(error: Exception) -> bool:
     """Whether what stands in the way goes by itself: a lock, or a directory removed while it was being entered."""
-    return isinstance(error, (BlockingIOError, FileNotFoundError)) or "locked" in str(error)
+    if isinstance(error, sqlite3.OperationalError):
+        return "locked" in str(error)
+    return isinstance(error, (BlockingIOError, FileNotFoundError))
 
 
 def _is_replaced(error: Exception) -> bool:

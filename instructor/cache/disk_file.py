@@ -36,7 +36,7 @@ class CacheFile:
         self._log = self.path + "-wal"
 
     def open(self) -> sqlite3.Cursor:
-        """A cursor of a new connection. Whoever opens holds the directory's lock, so nobody swaps the file meanwhile."""
+        """A new connection's cursor. Whoever opens holds the directory's lock, so nobody swaps the file meanwhile."""
         self._own_directory()
         with self._lock():
             if not os.path.lexists(self.path):

@@ -69,16 +69,10 @@ def newest(cursor: sqlite3.Cursor) -> int:
     return place or 0
 
 
-def pages_in_use(cursor: sqlite3.Cursor) -> int:
-    """Pages that hold something."""
-    return pragma(cursor, "page_count") - pragma(cursor, "freelist_count")
-
-
 def shorten(cursor: sqlite3.Cursor, pages: int) -> None:
-    """Take free pages off the end of the file until it has `pages`, or none are free."""
-    if (excess := pragma(cursor, "page_count") - pages) > 0:
-        # A script, because execute() takes a single step, which frees a single page.
-        cursor.executescript(f"PRAGMA incremental_vacuum({excess})")
+    """Take so many of the free pages off the end of the file."""
+    for _ in range(pages):
+        cursor.execute("PRAGMA incremental_vacuum(1)")  # one step of a statement frees one page, and one is all we get
 
 
 def fold(cursor: sqlite3.Cursor) -> bool:

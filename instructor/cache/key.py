@@ -101,9 +101,7 @@ def make_cache_key(
     return hashlib.sha256(canonical(question)).hexdigest()
 
 
-_SPELLED: dict[Any, str] = {
-    spelling: core(mode).value for mode in Mode for spelling in (mode.value, mode.name, mode)
-}
+_SPELLED: dict[Any, str] = {spelling: core(mode).value for mode in Mode for spelling in (mode.value, mode.name, mode)}
 """A mode under each of its names: the name of what it means today."""
 
 
@@ -115,7 +113,7 @@ def settings(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     for name in REAL & kept.keys():
         if type(kept[name]) is int:
             kept[name] = float(kept[name])
-    headers = {k.lower(): v for k, v in (kwargs.get("extra_headers") or {}).items() if not _is_absent(v)}
+    headers = {str(k).lower(): v for k, v in dict(kwargs.get("extra_headers") or {}).items() if not _is_absent(v)}
     shaping = {k: v for k, v in headers.items() if k not in NAMELESS_HEADERS}
     return {**kept, "extra_headers": shaping} if shaping else kept
 

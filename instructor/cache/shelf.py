@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -58,7 +59,8 @@ class Shelf:
             return
         self._quiet_until = now + QUIET
         logger.warning("%s", text)
-        warnings.warn(text, CacheWarning, stacklevel=2)
+        with suppress(CacheWarning):  # even where warnings are errors: what was paid for is not lost to a warning
+            warnings.warn(text, CacheWarning, stacklevel=2)
 
 
 def shelf_of(store: Any) -> Shelf:

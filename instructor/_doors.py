@@ -1,0 +1,114 @@
+"""Old addresses: where the modules went that this package used to have, and the doorman who shows the way."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, cast
+
+
+def _in(room: str, *names: str) -> dict[str, str]:
+    return {name: f"{room}:{name}" for name in names}
+
+
+_CLIENTS = _in("client", "AsyncInstructor", "Instructor")
+_ERRORS = _in(
+    "exceptions",
+    *("AsyncValidationError", "ClientError", "ConfigurationError", "FailedAttempt", "IncompleteOutputException"),
+    *("InstructorError", "InstructorRetryException", "ModeError", "MultimodalError", "ProviderError"),
+    *("ResponseParsingError", "TokenBudgetError", "TokenBudgetExceeded", "TokenUsageUnavailableError"),
+    "ValidationError",
+)
+_FACTORIES = {
+    "openai": _in("factories", "from_openai", "from_anyscale", "from_together", "from_databricks", "from_deepseek"),
+    **{
+        name: _in("factories", f"from_{name}")
+        for name in ("anthropic", "cerebras", "fireworks", "genai", "groq", "litellm", "openrouter", "perplexity")
+    },
+}
+_ALL_FACTORIES = {name: place for places in _FACTORIES.values() for name, place in places.items()}
+_JSON = {"extract_json_from_codeblock": "jsontext:find"}
+_LISTS = {"ListResponse": "dsl.response_list:ListResponse", "ResponseList": "dsl.response_list:ListResponse"}
+_NOUNS = _in("mode", "Mode") | _in("providers", "Provider")
+
+DOORS: dict[str, str | dict[str, str]] = {
+    "instructor.auto_client": "factories",
+    "instructor.core": _CLIENTS
+    | _ERRORS
+    | _in("hooks", "HookName", "Hooks")
+    | _in("patching", "apatch", "patch")
+    | _in("factories", "from_litellm", "from_openai"),
+    "instructor.core.retry": _ERRORS,
+    "instructor.utils": _JSON | _in("patching", "is_async") | _in("providers", "Provider", "get_provider"),
+    "instructor.utils.core": _JSON | _in("patching", "is_async"),
+    "instructor.utils.providers": "providers",
+    "instructor.v2": _NOUNS | _ALL_FACTORIES,
+    "instructor.v2.auto_client": "factories",
+    "instructor.v2.core": _NOUNS,
+    "instructor.v2.core.errors": "exceptions",
+    "instructor.v2.core.json": _JSON,
+    "instructor.v2.core.mode": "mode",
+    "instructor.v2.core.providers": "providers",
+    "instructor.v2.core.retry": _ERRORS,
+    "instructor.v2.core.templating": "templating",
+    "instructor.v2.core.utils": _in("patching", "is_async"),
+    "instructor.v2.dsl": _LISTS,
+    "instructor.v2.dsl.response_list": _LISTS,
+    "instructor.v2.providers": _ALL_FACTORIES,
+}
+for _core in ("instructor.core", "instructor.v2.core"):
+    DOORS |= {f"{_core}.{room}": room for room in ("client", "exceptions", "hooks")} | {f"{_core}.patch": "patching"}
+for _name, _places in _FACTORIES.items():
+    DOORS |= dict.fromkeys((f"instructor.v2.providers.{_name}", f"instructor.v2.providers.{_name}.client"), _places)
+"""By its old path: the room that a module is now, or for each of its names `"room:name"`."""
+
+
+class Hall(ModuleType):
+    """Stands for a module whose names went to several rooms; a room is entered when one of its names is asked for."""
+
+    def __init__(self, name: str, places: dict[str, str]) -> None:
+        super().__init__(name, "An old address: its names live in other modules now.")
+        vars(self).update(__all__=sorted(places), _places=places)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._places:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        room, _, inside = self._places[name].partition(":")
+        return getattr(importlib.import_module(f".{room}", __package__), inside)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # `import instructor.core.patch` must not hide the function of that name, which is the older guest.
+        if not (isinstance(value, ModuleType) and name in self._places):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._places})
+
+
+class Doorman:
+    """Finds what moved, when nobody else finds it: a finder and its loader in one.
+
+    It has no base class because loading `importlib.abc` takes longer than loading this package.
+    """
+
+    def find_spec(self, name: str, _path: object, _target: object = None) -> ModuleSpec | None:
+        """The module at an old address."""
+        if name not in DOORS:
+            return None
+        return ModuleSpec(name, cast("Any", self), is_package=isinstance(DOORS[name], dict))
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """A hall; for a room nothing yet, since it may be there already."""
+        door = DOORS[spec.name]
+        return Hall(spec.name, door) if isinstance(door, dict) else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put the room itself in the place of what was made for it."""
+        door = DOORS[module.__name__]
+        if isinstance(door, str):
+            sys.modules[module.__name__] = importlib.import_module(f".{door}", __package__)
+
+
+DOORMAN = Doorman()
