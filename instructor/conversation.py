@@ -38,9 +38,8 @@ class Conversation:
         """The provider answered. The completion's own usage becomes the running total, as users of re-asks know it."""
         self.completion = completion
         if reply.usage is not None:
-            self.usage = add(self.usage, reply.usage)
-            if self.number > 1:
-                _replace_usage(completion, reply.usage, self.usage)
+            self.usage = reply.usage if self.usage is None else add(self.usage, reply.usage)
+            _replace_usage(completion, reply.usage, self.usage)
         hooks = self.plan.hooks
         hooks.emit_completion_response(completion)
         if self.usage is not None:
@@ -94,7 +93,7 @@ class Conversation:
 
 def _replace_usage(completion: Any, usage: Any, total: Any) -> None:
     for name in ("usage", "usage_metadata"):
-        if getattr(completion, name, None) is usage:
+        if total is not usage and getattr(completion, name, None) is usage:
             setattr(completion, name, total)
 
 

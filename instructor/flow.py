@@ -124,15 +124,18 @@ def deliver(plan: Plan, tape: tuple[str, ...], raw: Any) -> Answer | None:
 class Restored(Later):
     """The completion that an answer from the cache was read from."""
 
-    __slots__ = ("endpoint", "kept")
+    __slots__ = ("_made", "endpoint", "kept")
 
     def __init__(self, kept: Kept, endpoint: Endpoint) -> None:
         self.kept = kept
         self.endpoint = endpoint
+        self._made: Any = None
 
     def make(self) -> Any:
-        """The completion, of the SDK's own type."""
-        return restore(self.kept, self.endpoint.row.completion)
+        """The completion, of the SDK's own type; the same object each time."""
+        if self._made is None:
+            self._made = restore(self.kept, self.endpoint.row.completion)
+        return self._made
 
 
 class Free(Later):

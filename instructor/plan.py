@@ -89,7 +89,7 @@ def make_plan(
     slot = None
     if cache is not None:
         shelf = shelf_of(cache)
-        key = _key(shelf, endpoint, mode, shape, kwargs, namespace, strict=strict, context=context)
+        key = _key(shelf, endpoint, mode, shape, kwargs, namespace, strict, context)
         slot = None if key is None else Slot(shelf, key, ttl)
     return Plan(endpoint, shape, mode, kwargs, max_retries, context, strict, hooks, budget, slot)
 
@@ -104,7 +104,6 @@ def _key(
     shape: Shape | None,
     kwargs: Mapping[str, Any],
     namespace: str | None,
-    *,
     strict: bool,
     context: Mapping[str, Any] | None,
 ) -> str | None:

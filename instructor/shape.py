@@ -68,8 +68,8 @@ def compile_shape(wanted: Any) -> Shape | None:
         if not isinstance(wanted, Hashable):
             _refuse(wanted)
         return _compile_form(wanted, repr(wanted))  # Union[int, str] == Union[str, int], yet they are two questions
-    memo: Shape | None = wanted.__dict__.get(MEMO)
-    if memo is None or memo.validator is not wanted.__dict__.get("__pydantic_validator__"):
+    memo: Shape | None = getattr(wanted, MEMO, None)  # a parent's, perhaps
+    if memo is None or memo.wanted is not wanted or memo.validator is not wanted.__pydantic_validator__:
         memo = _compile_model(wanted)
         setattr(wanted, MEMO, memo)
     return memo

@@ -22,9 +22,11 @@ def check(dialect: Any, mode: str, made: dict[str, Any]) -> None:
     if path.exists():
         kept = json.loads(path.read_text("utf-8"))
         if kept["version"] == dialect.version:
-            assert kept == new, f"the {dialect.name} dialect asks in another way now: bump its version ({__name__}.py)"
+            assert kept == new, f"the {dialect.name} dialect asks in another way now: bump its version (see golden.py)"
             return
     if not os.environ.get("GOLDEN_UPDATE"):
-        pytest.fail(f"{path.name} is not of version {dialect.version} of {dialect.name}: set GOLDEN_UPDATE=1, and review")
+        pytest.fail(
+            f"{path.name} is not of {dialect.name}'s version {dialect.version}: set GOLDEN_UPDATE=1, and review"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(new, indent=2, ensure_ascii=False) + "\n", "utf-8")

@@ -39,7 +39,7 @@ def test_a_text_that_is_json_is_the_document(text):
 )
 def test_the_document_is_found_wherever_it_stands(text):
     """A document is found in a fence of any kind, closed or not, and in prose."""
-    assert '{"a": 1}' == find(text)
+    assert find(text) == '{"a": 1}'
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_the_document_is_found_wherever_it_stands(text):
         ('```python\nx = [1, 2]\n``` gives {"a": 1}', '{"a": 1}'),
         ('{"a": 1} in `function() {}`', '{"a": 1}'),
         ('[{"a": 1}] as [1] says', '[{"a": 1}]'),
-        ('```json\n42\n```', "42"),
+        ("```json\n42\n```", "42"),
         ("The list is [1, 2].", "[1, 2]"),
     ],
 )
@@ -60,12 +60,12 @@ def test_fields_are_preferred_to_bare_values(text, document):
 
 def test_a_fence_is_preferred_to_prose():
     """What stands in a fence is preferred to what is said around it."""
-    assert '{"a": 1}' == find('Not {"a": 0} but\n```json\n{"a": 1}\n```\nFor {"a": 2} ask again.')
+    assert find('Not {"a": 0} but\n```json\n{"a": 1}\n```\nFor {"a": 2} ask again.') == '{"a": 1}'
 
 
 def test_the_last_of_equals_is_the_answer():
     """Of several documents that are as good, the last is the answer: models correct themselves by saying it again."""
-    assert '{"a": 2}' == find('{"a": 1} No, wait: {"a": 2}')
+    assert find('{"a": 1} No, wait: {"a": 2}') == '{"a": 2}'
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_last_of_equals_is_the_answer():
         '{"user": {"name": "Ann"}, "items": [1, 2',
         '{"a": {"b": 1}, oops, "c": {"d": 2}}',
         '{"items": [{"a": 1}, {"a": 2},], "meta": {"b": 1}}',
-        "{first: {\"a\": 1}, 'second': {\"a\": 2}}",
+        '{first: {"a": 1}, \'second\': {"a": 2}}',
         '[{"a": 1}, {"b": 2}, {"c',
         '{"text": "see [1] and {\\"a\\": 1}',
         '["see [1] and',
@@ -93,13 +93,13 @@ def test_a_part_of_a_broken_document_is_no_answer(text):
 @pytest.mark.parametrize("broken", ['```json\n{"a": 0, "b": [1,\n```', '{"a": ..., "b": [...]}', '["quoted" prose]'])
 def test_a_document_after_a_broken_one_is_found(broken):
     """A broken attempt ends at its last bracket or at its fence; a better one after it is found."""
-    assert '{"a": 1}' == find(f'{broken}\nOnce more:\n```json\n{{"a": 1}}\n```')
+    assert find(f'{broken}\nOnce more:\n```json\n{{"a": 1}}\n```') == '{"a": 1}'
 
 
 @pytest.mark.parametrize("text", ['{"a": "x\ny\tz"}', 'So: {"a": "x\ny\tz"}'])
 def test_raw_control_characters_in_strings_are_escaped(text):
     """Line breaks and tabs inside strings, which JSON forbids and models write, come back escaped."""
-    assert '{"a": "x\\ny\\tz"}' == find(text)
+    assert find(text) == '{"a": "x\\ny\\tz"}'
 
 
 FIELDS = st.dictionaries(
@@ -140,7 +140,8 @@ def messy_cases():
     return [
         pytest.param(case, id=f"{number}-{case['test']}")
         for number, case in enumerate(cases)
-        if case.get("json_repair_agrees") and (case["naive_ok"] or case["expected_value"] in inner_values(case["input"]))
+        if case.get("json_repair_agrees")
+        if case["naive_ok"] or case["expected_value"] in inner_values(case["input"])
     ]
 
 
@@ -180,7 +181,7 @@ BOMBS = {
     "many documents": filled("[] "),
     "many objects": filled('{"a":1} '),
     "many fences": filled("```\n"),
-    "broken at the end": "[" + "[]," * 340_000 + "]",
+    "broken at the end": "[" + filled('{"a":1},', "]]")[1:],
     "broken sets": filled('{"a",'),
     "quotes": filled('"'),
     "strings that never end": filled('["'),
@@ -189,16 +190,27 @@ BOMBS = {
 }
 
 
+def seconds(call):
+    """The processor time of the quickest of three calls: what the call costs, without what the machine adds."""
+    times = []
+    for _ in range(3):
+        started = time.thread_time()
+        call()
+        times.append(time.thread_time() - started)
+    return min(times)
+
+
+def refuse(text):
+    """Insist that nothing is found, with a message that says why."""
+    with pytest.raises(ValueError, match="answer"):
+        find(text)
+
+
 @pytest.mark.fault("H11")
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_quickly(name):
     """Depth, length, numbers of keys and of brackets are bounded: a ValueError within 200 ms of work."""
-    started = time.thread_time()
-
-    with pytest.raises(ValueError, match="answer"):
-        find(BOMBS[name])
-
-    assert time.thread_time() - started < 0.2
+    assert seconds(lambda: refuse(BOMBS[name])) < 0.2
 
 
 LARGE = {
@@ -208,6 +220,7 @@ LARGE = {
     "as many keys as fit": "{" + ",".join(f'"{key}":1' for key in range(80_000)) + "}",
     "as deep as allowed": '{"a":' * MAX_DEPTH + "1" + "}" * MAX_DEPTH,
     "at the end": filled("x", '{"a":1}'),
+    "raw control characters": '{"a": ["\n",' + '"",' * 100_000 + '""]}',
 }
 
 
@@ -216,7 +229,6 @@ LARGE = {
 def test_a_large_document_is_found_quickly(name):
     """What is large but within the bounds is handed on as it stands, within 200 ms; the model's loader judges it."""
     text = LARGE[name]
-    started = time.thread_time()
 
-    assert text[text.index("{") :] == find(text)
-    assert time.thread_time() - started < 0.2
+    assert text[text.index("{") :].replace("\n", "\\n") == find(text)
+    assert seconds(lambda: find(text)) < 0.2

@@ -68,16 +68,18 @@ def restore(kept: Kept, kind: str) -> Any:
     Raises:
         ValueError: the text is not what the SDK's class takes.
     """
-    ways: dict[str, Callable[[bytes], Any]] = {
-        "dict": json.loads,
-        "namespace": lambda data: json.loads(data, object_hook=lambda fields: SimpleNamespace(**fields)),
-        "model": lambda data: resolve(kind).model_validate_json(data),
-        "lenient": lambda data: resolve(kind).construct(**json.loads(data)),
-    }
-    completion = ways[kept.how](bytes(kept.data))
+    completion = _WAYS[kept.how](bytes(kept.data), kind)
     if kept.plain:
         fields = json.loads(bytes(kept.data))
         vars(completion).update({name: fields[name] for name in kept.plain})
     if kept.request_id is not None:
         object.__setattr__(completion, "_request_id", kept.request_id)
     return completion
+
+
+_WAYS: dict[str, Callable[[bytes, str], Any]] = {
+    "model": lambda data, kind: resolve(kind).__pydantic_validator__.validate_json(data),
+    "lenient": lambda data, kind: resolve(kind).construct(**json.loads(data)),
+    "dict": lambda data, _: json.loads(data),
+    "namespace": lambda data, _: json.loads(data, object_hook=lambda fields: SimpleNamespace(**fields)),
+}

@@ -31,6 +31,10 @@ _HITS = 64
 """After how many hits a thread looks whether its file is still there: looking takes a third of a hit's time."""
 _SPARE = 8
 """Pages that a write may take beside those of its value: every tree may split, and an empty cache has five."""
+_DIGEST = 64
+"""Characters of a SHA-256 digest."""
+_PRIME = 2**63 - 25
+"""The largest prime in SQLite's integers: digests that differ in one place have different remainders."""
 _PAUSE = 0.001
 """Seconds between two tries to get a lock."""
 
@@ -269,6 +273,9 @@ class _Limits:
 
 def _address(key: str) -> tuple[int, bytes]:
     data = _encoded(key)
+    if len(key) == _DIGEST:  # our own keys are digests already
+        with suppress(ValueError):
+            return int(key, 16) % _PRIME, data
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "big") >> 1, data
 
 

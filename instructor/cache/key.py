@@ -15,6 +15,7 @@ import hashlib
 import pathlib
 import uuid
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -84,21 +85,11 @@ def make_cache_key(
         TypeError: something in the question has no stable identity, such as an open file or a function.
     """
     shape = response_model if type(response_model) is Shape else compile_shape(response_model)
-    question = [
-        FORMAT,
-        endpoint,
-        provider,
-        namespace,
-        _SPELLED.get(mode, mode),
-        model,
-        messages,
-        system,
-        settings(request_kwargs) if request_kwargs else {},
-        None if shape is None else shape.digest,
-        strict,
-        context if shape is not None and shape.uses_context else None,
-    ]
-    return hashlib.sha256(canonical(question)).hexdigest()
+    settled = settings(request_kwargs) if request_kwargs else {}
+    seen = context if shape is not None and shape.uses_context else None
+    digest = None if shape is None else shape.digest
+    ours = [FORMAT, endpoint, provider, namespace, _SPELLED.get(mode, mode), digest, strict]
+    return hashlib.sha256(_encode(ours) + canonical([model, messages, system, settled, seen])).hexdigest()
 
 
 _SPELLED: dict[Any, str] = {spelling: core(mode).value for mode in Mode for spelling in (mode.value, mode.name, mode)}
@@ -147,31 +138,37 @@ def _written(value: Any) -> bytes:
         return _encode(_tagged(value))
 
 
-_ATOMS = frozenset({str, int, float, bool, type(None), bytes})
+_ATOMS = frozenset({int, float, bool, type(None), bytes})
+LONG = 4096
+"""Characters from which a text stands in a question as its digest."""
 
 
 def _plain(value: Any) -> bool:
-    """Whether the encoder alone tells `value` from everything else."""
+    """Whether the encoder alone tells `value` from everything else, and cheaply."""
     kind = type(value)
-    if kind in _ATOMS:
-        return True
     if kind is dict:
-        for name, item in value.items():
-            if type(name) is not str or (type(item) not in _ATOMS and not _plain(item)):
+        for name in value:
+            if type(name) is not str:
                 return False
-        return True
-    if kind is list:
-        for item in value:  # noqa: SIM110  a generator would cost as much again
-            if type(item) not in _ATOMS and not _plain(item):
+        value = value.values()
+    elif kind is not list:
+        return kind in _ATOMS or (kind is str and len(value) < LONG)
+    for item in value:  # not one call more than there are containers: this runs on every hit
+        kind = type(item)
+        if kind is str:
+            if len(item) >= LONG:
                 return False
-        return True
-    return False
+        elif kind not in _ATOMS and not _plain(item):
+            return False
+    return True
 
 
 def _tagged(value: Any) -> Any:
     """`value` rebuilt so that the encoder can tell its types apart."""
     kind = type(value)
-    if kind in _ATOMS:
+    if kind is str and len(value) >= LONG:
+        return msgspec.msgpack.Ext(125, _long(value))
+    if kind in _ATOMS or kind is str:
         return value if _encodable(value) else _ext(1, _beyond(value))
     if kind is list:
         return [_tagged(item) for item in value]
@@ -187,6 +184,12 @@ def _tagged(value: Any) -> Any:
         return _ext(126, kind.__qualname__)
     # Its type and not its value, which may be a secret: this is logged.
     raise TypeError(f"an object of type {kind.__module__}.{kind.__qualname__} has no stable identity; {_ADVICE}")
+
+
+@lru_cache(maxsize=32)
+def _long(text: str) -> bytes:
+    """The digest of a long text, remembered: finding it again costs a third of hashing it again."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _encodable(atom: object) -> bool:
