@@ -225,8 +225,7 @@ def test_a_slow_store_does_not_hold_up_the_event_loop(provider: FakeProvider) ->
 
     async def main() -> User:
         task = asyncio.create_task(client.create(response_model=User, **QUESTION))
-        while not cache.inside.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(cache.inside.wait, 20)
         cache.let_go.set()
         return await task
 

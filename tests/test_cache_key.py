@@ -452,7 +452,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
     "list": {"response_model": list[User]},
     "list of others": {"response_model": list[Aged]},
-    "list of either": {"response_model": list[Union[User, Aged]]},  # noqa: UP007
+    "list of either": {"response_model": list[Union[User, Aged]]},
     "int": {"response_model": int},
     "str": {"response_model": str},
     "list of int": {"response_model": list[int]},
@@ -463,10 +463,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "literal '1'": {"response_model": Literal["1"]},
     "enum": {"response_model": Colour},
     "another enum": {"response_model": Size},
-    "union": {"response_model": Union[int, str]},  # noqa: UP007
-    "union order": {"response_model": Union[str, int]},  # noqa: UP007
-    "models' union": {"response_model": Union[User, Aged]},  # noqa: UP007
-    "models' union order": {"response_model": Union[Aged, User]},  # noqa: UP007
+    "union": {"response_model": Union[int, str]},
+    "union order": {"response_model": Union[str, int]},
+    "models' union": {"response_model": Union[User, Aged]},
+    "models' union order": {"response_model": Union[Aged, User]},
 }
 
 
@@ -542,7 +542,7 @@ def test_positional_and_keyword_arguments_are_one_question():
 
     with fake_provider() as fake, openai.OpenAI(api_key="k", base_url=fake.url) as raw:
         client = instructor.from_openai(raw, cache=cache)
-        client.create(User, HELLO, 3, None, True, model="m")  # noqa: FBT003
+        client.create(User, HELLO, 3, None, True, model="m")
         client.create(strict=True, messages=HELLO, model="m", response_model=User)
         client.chat.completions.create(model="m", response_model=User, messages=HELLO)
 

@@ -295,9 +295,9 @@ CASES: dict[str, tuple[Any, Any]] = {
     "Iterable of models": (Iterable[User], USERS),
     "list of a union": (list[Cat | Dog], {"tasks": [{"kind": "cat", "lives": 9}, {"kind": "dog", "bark": "wau"}]}),
     "empty list": (list[User], {"tasks": []}),
-    "Union of models": (Union[Cat, Dog], {"content": {"kind": "dog", "bark": "wau"}}),  # noqa: UP007
+    "Union of models": (Union[Cat, Dog], {"content": {"kind": "dog", "bark": "wau"}}),
     "A | B": (Cat | Dog, {"content": {"kind": "cat", "lives": 9}}),
-    "Optional model": (Optional[User], {"content": json.loads(JOHN)}),  # noqa: UP045
+    "Optional model": (Optional[User], {"content": json.loads(JOHN)}),
     "int": (int, {"content": 25}),
     "str": (str, {"content": "grüße\0 \U0001f600"}),
     "float": (float, {"content": 0.1}),
@@ -305,8 +305,8 @@ CASES: dict[str, tuple[Any, Any]] = {
     "list of int": (list[int], {"content": [1, 2]}),
     "Literal": (Literal["a", 1], {"content": "a"}),
     "Enum": (Colour, {"content": "red"}),
-    "Union": (Union[int, str], {"content": "1"}),  # noqa: UP007
-    "Optional": (Optional[int], {"content": None}),  # noqa: UP045
+    "Union": (Union[int, str], {"content": "1"}),
+    "Optional": (Optional[int], {"content": None}),
     "Annotated": (Annotated[int, Field(gt=3)], {"content": 4}),
     "dataclass": (Point, {"content": {"x": 1, "y": 2}}),
 }
