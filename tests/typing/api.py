@@ -1,0 +1,84 @@
+"""A program as users write it: never run, read by type checkers only. Every line must check without a cast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openai import AsyncOpenAI, OpenAI
+from pydantic import BaseModel
+
+import instructor
+from instructor import AsyncInstructor, Instructor, Mode, from_openai, from_provider
+from instructor.cache import AutoCache, BaseCache, DiskCache, make_cache_key
+from instructor.exceptions import InstructorRetryException
+from instructor.models import KnownModelName
+
+
+class User(BaseModel):
+    """Somebody."""
+
+    name: str
+    age: int
+
+
+class DictCache(BaseCache):
+    """A user's own cache, as the documentation writes it."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any | None:
+        """What is there."""
+        return self.texts.get(key)
+
+    def set(self, key: str, value: Any, ttl: int | None = None) -> None:
+        """Keep it."""
+        self.texts[key] = value
+
+
+MESSAGES = [{"role": "user", "content": "Extract: John is 25"}]
+NAME: KnownModelName = "openai/gpt-4o-mini"
+CACHES: list[BaseCache | None] = [
+    AutoCache(maxsize=1000),
+    AutoCache(honor_ttl=True, maxbytes=2**20),
+    DiskCache(directory=".cache", size_limit=2**30, ttl=3600),
+    DictCache(),
+    None,
+]
+
+
+def ask_sync(client: Instructor) -> None:
+    """The answer has the type that was asked for."""
+    user: User = client.create(response_model=User, messages=[{"role": "user", "content": "John is 25"}])
+    same: User = client.chat.completions.create(User, MESSAGES, max_retries=2, context={"x": 1}, strict=False)
+    number: int = client.messages.create(response_model=int, messages=MESSAGES, cache=AutoCache(), cache_ttl=60)
+    users: list[User] = client.create(response_model=list[User], messages=MESSAGES)
+    union: User | int = client.create(response_model=User | int, messages=MESSAGES)
+    plain: Any = client.create(response_model=None, messages=MESSAGES)
+    answer, completion = client.create_with_completion(response_model=User, messages=MESSAGES)
+    print(user.name, same.age, number + 1, users[0].age, union, plain, answer, completion)
+
+
+async def ask_async(client: AsyncInstructor) -> None:
+    """So has the awaited one."""
+    async with client:
+        user: User = await client.create(response_model=User, messages=MESSAGES)
+        answer, completion = await client.create_with_completion(response_model=User, messages=MESSAGES)
+        print(user.age, answer, completion)
+
+
+def make() -> None:
+    """Clients are made from a name or from an SDK's client."""
+    with from_openai(OpenAI(), mode=Mode.TOOLS, cache=CACHES[0]) as client:
+        ask_sync(client)
+    client = from_openai(AsyncOpenAI(), model="gpt-4o-mini")
+    client.on("completion:response", print)
+    made = from_provider(NAME, cache=AutoCache(), mode=Mode.JSON, base_url="http://127.0.0.1/v1", temperature=0)
+    assert isinstance(made, Instructor)
+    ask_sync(made)
+    key: str = make_cache_key(messages=MESSAGES, model="m", response_model=User, mode="TOOLS")
+    try:
+        instructor.patch(OpenAI()).chat.completions.create(messages=MESSAGES)
+    except InstructorRetryException as error:
+        attempts: int = error.n_attempts
+        print(attempts, key)
