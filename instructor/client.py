@@ -126,19 +126,9 @@ class Instructor:
         )
 
     @overload
-    def create(
-        self,
-        response_model: type[T],
-        messages: list[Any] | None = ...,
-        max_retries: int | Retrying = ...,
-        context: Mapping[str, Any] | None = ...,
-        strict: bool = ...,
-        hooks: Hooks | None = ...,
-        token_budget: int | None = ...,
-        **kwargs: Any,
-    ) -> T: ...
+    def create(self, response_model: type[T], messages: list[Any] | None = ..., *args: Any, **kwargs: Any) -> T: ...
     @overload
-    def create(self, response_model: Any = ..., messages: list[Any] | None = ..., **kwargs: Any) -> Any: ...
+    def create(self, response_model: Any = ..., messages: list[Any] | None = ..., *args: Any, **kwargs: Any) -> Any: ...
     def create(
         self,
         response_model: Any = None,
@@ -196,7 +186,15 @@ class AsyncInstructor(Instructor):
 
     aclose = close
 
-    async def create(  # type: ignore[override]
+    @overload  # type: ignore[override]
+    async def create(
+        self, response_model: type[T], messages: list[Any] | None = ..., *args: Any, **kwargs: Any
+    ) -> T: ...
+    @overload
+    async def create(
+        self, response_model: Any = ..., messages: list[Any] | None = ..., *args: Any, **kwargs: Any
+    ) -> Any: ...
+    async def create(
         self,
         response_model: Any = None,
         messages: list[Any] | None = None,

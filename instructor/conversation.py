@@ -66,7 +66,7 @@ class Conversation:
     def ends(self, error: Exception) -> InstructorRetryException:
         """The error that tells the whole story; the last one is its cause."""
         self.plan.hooks.emit_completion_last_attempt(error, **self._standing(last=True))
-        return InstructorRetryException(str(error), **self._story())
+        return InstructorRetryException(str(error) or repr(error), **self._story())
 
     def _standing(self, *, last: bool) -> dict[str, Any]:
         return {"attempt_number": self.number, "max_attempts": self.attempts, "is_last_attempt": last}

@@ -10,7 +10,7 @@ import pkgutil
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal, overload
 
 from . import local
 from .cache.shelf import check_cache
@@ -25,6 +25,18 @@ logger = logging.getLogger("instructor.auto_client")
 supported_providers = [*ROWS]
 
 
+@overload
+def from_provider(
+    model: str, async_client: Literal[False] = ..., cache: Any = ..., mode: Mode | None = ..., **kwargs: Any
+) -> Instructor: ...
+@overload
+def from_provider(
+    model: str, async_client: Literal[True], cache: Any = ..., mode: Mode | None = ..., **kwargs: Any
+) -> AsyncInstructor: ...
+@overload
+def from_provider(
+    model: str, async_client: bool, cache: Any = ..., mode: Mode | None = ..., **kwargs: Any
+) -> Instructor | AsyncInstructor: ...
 def from_provider(
     model: str, async_client: bool = False, cache: Any = None, mode: Mode | None = None, **kwargs: Any
 ) -> Instructor | AsyncInstructor:
@@ -92,11 +104,34 @@ def _connect(row: Row, kwargs: dict[str, Any], *, wants_async: bool) -> Any:
     if row.direct:
         options["http_client"] = pkgutil.resolve_name(row.direct[wants_async])(trust_env=False)
     try:
-        return make(**options)
-    except ImportError:
+        return _own(row, make(**options), options)
+    except (ConfigurationError, ImportError):
         raise
     except Exception as error:
+        logger.error("Error initializing %s client: %s", row.provider.value, type(error).__name__)  # noqa: TRY400
         raise ConfigurationError(f"Cannot make a {row.provider.value} client: {error}") from error
+
+
+def _own(row: Row, client: Any, options: Mapping[str, Any]) -> Any:
+    """The client, with its own account and nobody else's.
+
+    OpenAI's SDK reads the organization, the project and the headers of its maker's account from the environment;
+    Anthropic's does not miss its key before the first call.
+    """
+    headers = options.get("default_headers")
+    if row.package == "openai" and row.provider is not Provider.OPENAI:
+        client.organization, client.project = options.get("organization"), options.get("project")
+        client._custom_headers = dict(headers or {})  # noqa: SLF001  there is no public way to take one out
+    if row.provider is Provider.ANTHROPIC and headers is None and not any(map(vars(client).get, _CREDENTIALS)):
+        raise _keyless(row)
+    return client
+
+
+_CREDENTIALS = ("api_key", "auth_token", "credentials")
+
+
+def _keyless(row: Row) -> ConfigurationError:
+    return ConfigurationError(f"No key for {row.provider.value!r}: set {' or '.join(row.key_env)}, or pass api_key=…")
 
 
 def _sdk(row: Row) -> str:
@@ -119,9 +154,7 @@ def _with_key(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {}  # the SDK's own provider: it knows where to look, and says so
     found = kwargs.pop("api_key", None) or _first(row.key_env) or row.fallback_key
     if found is None:
-        raise ConfigurationError(
-            f"No key for {row.provider.value!r}: set {' or '.join(row.key_env)}, or pass api_key=…"
-        )
+        raise _keyless(row)
     return {"api_key": found, "base_url": kwargs.pop("base_url", None) or row.base_url}
 
 
@@ -130,11 +163,13 @@ def _first(names: tuple[str, ...]) -> str | None:
 
 
 def _azure(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
-    address = kwargs.pop("azure_endpoint", None) or _first(("AZURE_OPENAI_ENDPOINT",))
+    address = kwargs.pop("azure_endpoint", None)
+    if not (address or kwargs.get("base_url")):
+        address = _first(("AZURE_OPENAI_ENDPOINT",))
     token = kwargs.get("azure_ad_token") or kwargs.get("azure_ad_token_provider")
     key = kwargs.pop("api_key", None) or _first(row.key_env)
     if not (key or token):
-        raise ConfigurationError("No key for 'azure_openai': set AZURE_OPENAI_API_KEY, or pass api_key=…")
+        raise _keyless(row)
     if not (address or kwargs.get("base_url")):
         raise ConfigurationError("No address for 'azure_openai': set AZURE_OPENAI_ENDPOINT, or pass azure_endpoint=…")
     version = kwargs.pop("api_version", None) or "2024-02-01"
@@ -150,7 +185,7 @@ def _databricks(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
     place = str(address).rstrip("/").removesuffix("/serving-endpoints") + "/serving-endpoints"
     key = kwargs.pop("api_key", None) or _first(row.key_env)
     if not key:
-        raise ConfigurationError(f"No key for 'databricks': set {' or '.join(row.key_env)}, or pass api_key=…")
+        raise _keyless(row)
     return {"api_key": key, "base_url": place}
 
 
@@ -167,7 +202,7 @@ def _google(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
         return made
     key = kwargs.pop("api_key", None) or _first(row.key_env)
     if not key:
-        raise ConfigurationError(f"No key for 'google': set {' or '.join(row.key_env)}, or pass api_key=…")
+        raise _keyless(row)
     return {**made, "api_key": key}
 
 
@@ -203,8 +238,10 @@ def _wrap(
 
     Raises:
         ClientError: it was made by another SDK.
+        ConfigurationError: the SDK is not installed.
     """
     mode = check_mode(mode, row)
+    _sdk(row)
     awaits = _is_one_of(client, row.async_clients) if use_async is None else use_async
     if not _is_one_of(client, row.async_clients if awaits else row.clients):
         names = ", ".join(path.partition(":")[2] for path in (*row.clients, *row.async_clients))
@@ -246,8 +283,14 @@ def from_groq(client: Any, mode: Mode = Mode.TOOLS, model: str | None = None, **
 def from_litellm(
     completion: Callable[..., Any], mode: Mode = Mode.TOOLS, *, async_client: bool | None = None, **kwargs: Any
 ) -> Any:
-    """A client around `litellm.completion` or `litellm.acompletion`."""
+    """A client around `litellm.completion` or `litellm.acompletion`.
+
+    Raises:
+        ClientError: that is no function.
+    """
     row = ROWS["litellm"]
+    if not callable(completion):
+        raise ClientError(f"Pass litellm.completion or litellm.acompletion, not a {type(completion).__name__}.")
     mode = check_mode(mode, row)
     awaits = is_async(completion) if async_client is None else async_client
     return _client(Endpoint(row, dialect_of(row), None, completion, is_async=awaits), mode, None, kwargs)
@@ -257,9 +300,11 @@ def _compatible(name: str) -> Callable[..., Any]:
     """A factory for a provider that copies OpenAI's API: takes a client of OpenAI's SDK, or a model's name."""
     row = ROWS[name]
 
-    def factory(client: Any, mode: Mode = row.mode, model: str | None = None, **kwargs: Any) -> Any:
+    def factory(
+        client: Any, mode: Mode = row.mode, model: str | None = None, async_client: bool = False, **kwargs: Any
+    ) -> Any:
         if isinstance(client, str):
-            return from_provider(f"{name}/{client}", mode=mode, **kwargs)
+            return from_provider(f"{name}/{client}", async_client, mode=mode, **kwargs)
         return _wrap(row, client, mode, model, kwargs)
 
     factory.__name__ = factory.__qualname__ = f"from_{name}"

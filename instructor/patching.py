@@ -39,7 +39,7 @@ def check_mode(mode: Mode, row: Row) -> Mode:
     warn_deprecated_mode(mode)
     supported = dialect_of(row).modes
     if core(mode) not in supported:
-        raise ModeError(mode.name, row.provider.value, sorted(known.name for known in supported))
+        raise ModeError(str(getattr(mode, "name", mode)), row.provider.value, sorted(known.name for known in supported))
     return core(mode)
 
 

@@ -177,13 +177,18 @@ def _tagged(value: Any) -> Any:
     for tag, (family, parts) in enumerate(_FAMILIES, start=2):
         if isinstance(value, family):
             return _ext(tag, [kind.__qualname__, parts(value)])
+    return _ext(126, [kind.__qualname__, _members(value)])
+
+
+def _members(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass; none of an SDK's "not given"."""
     if dataclasses.is_dataclass(value):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return _ext(127, [kind.__qualname__, fields])
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if _is_absent(value):
-        return _ext(126, kind.__qualname__)
+        return {}
     # Its type and not its value, which may be a secret: this is logged.
-    raise TypeError(f"an object of type {kind.__module__}.{kind.__qualname__} has no stable identity; {_ADVICE}")
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    raise TypeError(f"an object of type {kind} has no stable identity; {_ADVICE}")
 
 
 @lru_cache(maxsize=32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,9 +70,8 @@ def read(completion: Any) -> Reply:
     if message is None:  # a filter may leave none, and still say why
         return Reply(finish=finish, usage=usage)
     refusal = get(message, "refusal") or None
-    text = get(message, "content")
     return Reply(
-        text=text if isinstance(text, str) else None,
+        text=_text(get(message, "content")),
         calls=_calls(message),
         finish="refusal" if isinstance(refusal, str) else finish,
         refusal=refusal if isinstance(refusal, str) else None,
@@ -79,12 +79,19 @@ def read(completion: Any) -> Reply:
     )
 
 
+def _text(said: Any) -> str | None:
+    """What is text, or was: some imitators decode the JSON that they send."""
+    if isinstance(said, dict):
+        return json.dumps(said)
+    return said if isinstance(said, str) else None
+
+
 def _calls(message: Any) -> tuple[Call, ...]:
     found = [(get(call, "id"), get(call, "function")) for call in get(message, "tool_calls") or ()]
     legacy = get(message, "function_call")
     made = [*found, (None, legacy)] if legacy is not None else found
     return tuple(
-        Call(id=str(id_ or ""), name=str(get(function, "name") or ""), arguments=get(function, "arguments") or "")
+        Call(str(id_ or ""), str(get(function, "name") or ""), _text(get(function, "arguments")) or "")
         for id_, function in made
         if function is not None
     )

@@ -1,0 +1,163 @@
+"""Recorded traffic: where it lies, a loopback server that plays it back, and pydantic models out of its schemas."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+RECORDED = Path(__file__).resolve().parents[2] / "shared" / "recorded"
+
+Exchange = dict[str, Any]
+
+
+def recorded(provider: str) -> list[Exchange]:
+    """The exchanges of a provider that were not streamed."""
+    exchanges = json.loads((RECORDED / f"{provider}.json").read_text(encoding="utf-8"))
+    return [exchange for exchange in exchanges if not exchange["stream"]]
+
+
+@dataclass
+class Replay:
+    """Answers `{url}/x/<id>/...` with the response recorded under that id, and keeps every request."""
+
+    url: str = ""
+    exchanges: dict[str, Exchange] = field(default_factory=dict)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+
+    def at(self, exchange: Exchange) -> str:
+        """The base URL of an exchange, from now on."""
+        self.exchanges[exchange["id"]] = exchange
+        return f"{self.url}/x/{exchange['id']}"
+
+
+@contextmanager
+def replay_server() -> Iterator[Replay]:
+    """A running replay, stopped at the end."""
+    replay = Replay()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(replay))
+    server.daemon_threads = True
+    replay.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield replay
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+# What belonged to the connection of then, or would be untrue of the body as it was recorded: decoded, in one piece.
+_HOP = frozenset({"connection", "content-encoding", "content-length", "keep-alive", "transfer-encoding"})
+
+
+def _handler(replay: Replay) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_POST(self) -> None:
+            replay.requests.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            response = replay.exchanges[self.path.split("/")[2]]["response"]
+            body = _body(response)
+            self.send_response_only(response["status"])  # without a Date of its own: twice the same is the same
+            for name, value in _headers(response).items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler
+
+
+def _body(response: Mapping[str, Any]) -> bytes:
+    if "body_base64" in response:
+        return base64.b64decode(response["body_base64"])
+    return str(response["body"]).encode()
+
+
+def _headers(response: Mapping[str, Any]) -> dict[str, str]:
+    given = {name.lower(): value for name, value in response["headers"].items()}
+    return {"content-type": "application/json"} | {name: value for name, value in given.items() if name not in _HOP}
+
+
+def model_of(schema: Mapping[str, Any] | None, name: str) -> type[BaseModel]:
+    """A model of what a JSON Schema describes; one that takes any object where there is no schema."""
+    return _model(schema or {}, (schema or {}).get("$defs", {}), name, {})
+
+
+_OPEN = ConfigDict(extra="allow", protected_namespaces=())
+_PLAIN = {"string": str, "integer": int, "number": float, "boolean": bool, "null": None}
+
+Schema = Mapping[str, Any]
+
+
+def _model(schema: Schema, defs: Schema, name: str, made: dict[str, Any]) -> type[BaseModel]:
+    """The properties under aliases: theirs are names that Python, or pydantic, has other uses for."""
+    required = schema.get("required") or ()
+    fields: dict[str, Any] = {}
+    for number, (key, part) in enumerate((schema.get("properties") or {}).items()):
+        kind = _type(part, defs, f"{name}_{key}", made)
+        given = (kind, ...) if key in required else (_either(kind, None), None)
+        fields[f"f{number}"] = (given[0], Field(given[1], alias=key))
+    return create_model(name, __config__=ConfigDict(title=name, **_OPEN), **fields)
+
+
+def _type(schema: Any, defs: Schema, name: str, made: dict[str, Any]) -> Any:
+    """The type that a schema stands for; Any for what this reader does not know."""
+    if not isinstance(schema, Mapping):
+        return Any
+    if "$ref" in schema:
+        return _defined(schema["$ref"].rpartition("/")[2], defs, made)
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        return _union([{**schema, "type": one} for one in kind], defs, name, made)
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    if choices:
+        return _union(choices, defs, name, made)
+    return _nullable(_single({**schema, "type": str(kind).lower()}, defs, name, made), schema)
+
+
+def _single(schema: Schema, defs: Schema, name: str, made: dict[str, Any]) -> Any:
+    if schema.get("enum"):
+        return Literal[tuple(schema["enum"])]
+    match schema["type"]:
+        case "array":
+            return list[_type(schema.get("items"), defs, f"{name}_item", made)]  # type: ignore[misc]
+        case "object" if schema.get("properties"):
+            return _model(schema, defs, name, made)
+        case "object":
+            return dict[str, _type(schema.get("additionalProperties"), defs, name, made)]  # type: ignore[misc]
+        case kind:
+            return _PLAIN.get(kind, Any)
+
+
+def _nullable(kind: Any, schema: Schema) -> Any:
+    return _either(kind, None) if schema.get("nullable") else kind
+
+
+def _union(schemas: list[Any], defs: Schema, name: str, made: dict[str, Any]) -> Any:
+    return _either(*(_type(part, defs, f"{name}_{place}", made) for place, part in enumerate(schemas)))
+
+
+def _either(*kinds: Any) -> Any:
+    return Union[kinds]  # `|` cannot join what is only known here, such as None with None
+
+
+def _defined(name: str, defs: Schema, made: dict[str, Any]) -> Any:
+    if name not in made:
+        made[name] = Any  # a schema inside itself is read one level deep
+        made[name] = _type(defs.get(name), defs, name, made)
+    return made[name]

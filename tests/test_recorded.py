@@ -1,0 +1,535 @@
+"""Recorded traffic: what real providers answered, through the real SDKs, read right and remembered whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import anthropic
+import groq
+import openai
+import pytest
+from google import genai
+from pydantic import BaseModel, ValidationError
+from replay import RECORDED, Exchange, model_of, recorded, replay_server
+
+import instructor
+from instructor import Mode
+from instructor.cache import AutoCache, stats
+from instructor.exceptions import (
+    IncompleteOutputException,
+    InstructorRetryException,
+    RefusalError,
+    ResponseParsingError,
+)
+
+if not RECORDED.is_dir():
+    pytest.skip("the recorded traffic is not beside this checkout (../shared/recorded)", allow_module_level=True)
+
+
+class Talk(NamedTuple):
+    """How to ask a provider through its own SDK, and through us."""
+
+    sdk: Callable[..., Any]
+    wrap: Callable[..., Any]
+    bare: Callable[[Any], Callable[..., Any]]
+    problem: type[Exception]
+    code: str = "status_code"
+
+
+TRUST = ssl.create_default_context()  # read once: reading the certificates takes longer than the test
+
+
+def _openai(url, *, awaits):
+    http = openai.DefaultAsyncHttpxClient(verify=TRUST) if awaits else openai.DefaultHttpxClient(verify=TRUST)
+    made = openai.AsyncOpenAI if awaits else openai.OpenAI
+    return made(base_url=url, api_key="k", max_retries=0, http_client=http)
+
+
+def _groq(url, *, awaits):
+    http = groq.DefaultAsyncHttpxClient(verify=TRUST) if awaits else groq.DefaultHttpxClient(verify=TRUST)
+    made = groq.AsyncGroq if awaits else groq.Groq
+    return made(base_url=url, api_key="k", max_retries=0, http_client=http)
+
+
+def _anthropic(url, *, awaits):
+    http = anthropic.DefaultAsyncHttpxClient(verify=TRUST) if awaits else anthropic.DefaultHttpxClient(verify=TRUST)
+    made = anthropic.AsyncAnthropic if awaits else anthropic.Anthropic
+    return made(base_url=url, api_key="k", max_retries=0, http_client=http)
+
+
+def _genai(url, *, awaits):
+    http = {"client_args": {"verify": TRUST}, "async_client_args": {"verify": TRUST}}
+    return genai.Client(api_key="k", http_options={"base_url": url, **http})
+
+
+OPENAI = Talk(
+    sdk=_openai,
+    wrap=lambda sdk, mode, *, awaits: instructor.from_openai(sdk, mode=mode),
+    bare=lambda sdk: sdk.chat.completions.create,
+    problem=openai.APIStatusError,
+)
+GROQ = Talk(
+    sdk=_groq,
+    wrap=lambda sdk, mode, *, awaits: instructor.from_groq(sdk, mode=mode),
+    bare=lambda sdk: sdk.chat.completions.create,
+    problem=groq.APIStatusError,
+)
+ANTHROPIC = Talk(
+    sdk=_anthropic,
+    wrap=lambda sdk, mode, *, awaits: instructor.from_anthropic(sdk, mode=mode),
+    bare=lambda sdk: sdk.messages.create,
+    problem=anthropic.APIStatusError,
+)
+BETA = ANTHROPIC._replace(
+    wrap=lambda sdk, mode, *, awaits: instructor.from_anthropic(sdk, mode=mode, beta=True),
+    bare=lambda sdk: sdk.beta.messages.create,
+)
+GOOGLE = Talk(
+    sdk=_genai,
+    wrap=lambda sdk, mode, *, awaits: instructor.from_genai(sdk, mode=mode, use_async=awaits),
+    bare=lambda sdk: sdk.models.generate_content,
+    problem=genai.errors.APIError,
+    code="code",
+)
+TALKS = {"openai_chat": OPENAI, "groq": GROQ, "anthropic": ANTHROPIC, "google_genai": GOOGLE}
+
+EXCHANGES = [{**exchange, "file": name} for name in TALKS for exchange in recorded(name)]
+
+IMITATORS = (
+    *("azure_openai", "bedrock_openai_compat", "cerebras", "cloudflare", "deepseek", "fireworks"),
+    *("gemini_openai_compat", "huggingface", "llamacpp", "mistral", "openrouter", "other_openai_compat"),
+    *("perplexity", "together", "xai", "zai"),
+)
+IMITATED = [
+    {**exchange, "file": name} for name in IMITATORS for exchange in recorded(name) if exchange["api"] == "chat"
+]
+"""What was recorded of the APIs that copy OpenAI's, for those rules that an imitation may break."""
+
+EXPLAINED: dict[str, str] = {}
+"""The exchanges that are not read as recorded, and why; each must still fail, or its line goes."""
+
+
+def talk_of(exchange: Exchange) -> Talk:
+    """The way to ask that the recorded request took."""
+    return BETA if "beta=true" in exchange["request"]["url"] else TALKS.get(exchange["file"], OPENAI)
+
+
+def each(*kinds: str, of: list[Exchange] = EXCHANGES, where: Callable[[Exchange], Any] = bool) -> Any:
+    """Parametrise with the exchanges of some kinds, by id."""
+    chosen = [exchange for exchange in of if (not kinds or exchange["kind"] in kinds) and where(exchange)]
+    return pytest.mark.parametrize("exchange", [_case(exchange, EXPLAINED if kinds else {}) for exchange in chosen])
+
+
+def _case(exchange: Exchange, explained: dict[str, str]) -> Any:
+    reason = explained.get(exchange["id"])
+    marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+    return pytest.param(exchange, id=f"{exchange['file']}-{exchange['id']}", marks=marks)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One replay for all."""
+    with replay_server() as replay:
+        yield replay
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request, server):
+    """Ask an exchange's question again, each time with a client of its own; `ask.requests` is what was sent."""
+    server.requests.clear()
+    return Asker(server, awaits=request.param == "async")
+
+
+class Asker:
+    def __init__(self, server, *, awaits):
+        self.server = server
+        self.awaits = awaits
+        self.requests = server.requests
+        self.sent: dict[str, Any] | None = None
+
+    def _note(self, **kwargs: Any) -> None:
+        self.sent = kwargs
+
+    def __call__(self, exchange: Exchange, mode: Mode = Mode.TOOLS, response_model: Any = None, **more: Any) -> Any:
+        """The answer and its completion."""
+        talk = talk_of(exchange)
+        sdk = talk.sdk(self.server.at(exchange), awaits=self.awaits)
+        client = talk.wrap(sdk, mode, awaits=self.awaits)
+        client.on("completion:kwargs", self._note)
+        question = {**question_of(exchange), "response_model": response_model, **more}
+        if not self.awaits:
+            with client:
+                return client.create_with_completion(**question)
+
+        async def main():
+            async with client:
+                return await client.create_with_completion(**question)
+
+        return asyncio.run(main())
+
+    def bare(self, exchange: Exchange) -> Any:
+        """What the SDK alone makes of the same bytes, asked as we asked it or in as few words as it takes."""
+        talk = talk_of(exchange)
+        question = self.sent or BARE.get(exchange["file"], BARE["openai_chat"])
+        with talk.sdk(self.server.at(exchange), awaits=False) as sdk:
+            completion = talk.bare(sdk)(**question)
+        self.requests.pop()
+        return completion
+
+
+HI = [{"role": "user", "content": "hi"}]
+BARE: dict[str, dict[str, Any]] = {
+    "openai_chat": {"model": "m", "messages": HI},
+    "anthropic": {"model": "m", "messages": HI, "max_tokens": 9},
+    "google_genai": {"model": "m", "contents": "hi"},
+}
+
+
+def question_of(exchange: Exchange) -> dict[str, Any]:
+    """What of the recorded request is ours to ask again. Not its model: SDKs warn of those retired since."""
+    body = exchange["request"]["body"]
+    return {"model": "m"} | {key: body[key] for key in ("messages", "contents", "system") if key in body}
+
+
+def tools_of(body: dict[str, Any]) -> dict[str, Any]:
+    """The schemas of the functions that a request offers, by name; an SDK's own tool has none."""
+    offered = [part for tool in body.get("tools") or body.get("functions") or () for part in _declared(tool)]
+    return {tool["name"]: _schema(tool) for tool in offered if "name" in tool}
+
+
+def _schema(tool: dict[str, Any]) -> Any:
+    return next((tool[key] for key in _SCHEMAS if key in tool), None)
+
+
+_SCHEMAS = ("parameters", "input_schema", "parametersJsonSchema", "parameters_json_schema")
+
+
+def _declared(tool: dict[str, Any]) -> list[dict[str, Any]]:
+    return tool.get("functionDeclarations") or tool.get("function_declarations") or [tool.get("function") or tool]
+
+
+def output_of(body: dict[str, Any]) -> Any:
+    """The schema that a request demands of the text of its answer."""
+    config = body.get("generationConfig") or {}
+    places = [
+        config.get("responseSchema") or config.get("responseJsonSchema"),
+        (body.get("output_config") or {}).get("format", {}).get("schema"),
+        (body.get("output_format") or {}).get("schema"),
+        ((body.get("response_format") or {}).get("json_schema") or {}).get("schema"),
+    ]
+    return next(filter(None, places), None)
+
+
+class Expected(NamedTuple):
+    """How to ask for what an exchange holds, and the data that must come."""
+
+    mode: Mode
+    model: type[BaseModel]
+    data: Any
+
+
+def expected(exchange: Exchange) -> Expected:
+    """The mode of a kind, a model of the request's own schema, and the data of the reading."""
+    body, reading = exchange["request"]["body"], exchange["reading"]
+    match exchange["kind"]:
+        case "tool_call":
+            call = reading["tool_calls"][0]
+            arguments = call["arguments"]
+            data = json.loads(arguments) if isinstance(arguments, str) else arguments
+            return Expected(Mode.TOOLS, model_of(tools_of(body).get(call["name"]), call["name"]), data)
+        case kind:
+            mode = {"json_schema": Mode.JSON_SCHEMA, "json_mode": Mode.JSON}.get(kind, Mode.MD_JSON)
+            return Expected(mode, model_of(output_of(body), "Answer"), json_in(exchange))
+
+
+FENCED = re.compile(r"```json\n(.*?)\n```", re.DOTALL)
+
+
+def json_in(exchange: Exchange) -> Any:
+    """The document in an answer, found as the reading says that it lies there; an imitator sends it decoded."""
+    text = exchange["reading"]["text"]
+    match exchange["reading"]["json_in_text"]:
+        case "fence":
+            return json.loads(FENCED.findall(text)[0])
+        case None:
+            return json.loads(exchange["response"]["body"])["choices"][0]["message"]["content"]
+        case _:
+            return json.JSONDecoder().raw_decode(text, text.index("{"))[0]
+
+
+def fits(exchange: Exchange) -> bool:
+    """Whether what the model called a tool with is what the tool takes."""
+    called = exchange["reading"]["tool_calls"][:1]
+    return all(call["arguments_parse"] and call["valid_against_request_schema"] is not False for call in called)
+
+
+def data_of(answer: BaseModel) -> Any:
+    """What was said of a model's fields, under the names of the schema."""
+    return answer.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+STRUCTURED = ("tool_call", "json_schema", "json_mode", "prompted_json")
+
+
+@each(*STRUCTURED, where=fits, of=EXCHANGES + IMITATED)
+def test_read_right_and_remembered_whole(exchange, ask):
+    """An answer is the object of the reading; the second time, it and its completion come from the cache."""
+    wanted, cache = expected(exchange), AutoCache()
+
+    first, completion = ask(exchange, wanted.mode, wanted.model, cache=cache)
+
+    assert wanted.data == data_of(first)
+    assert type(first) is wanted.model
+    bare = ask.bare(exchange)
+    assert (type(bare), bare) == (type(completion), completion)
+    assert completion is first._raw_response
+
+    second, again = ask(exchange, wanted.mode, wanted.model, cache=cache)
+
+    assert first == second
+    assert (type(bare), bare) == (type(again), again)
+    assert again is second._raw_response
+    assert len(ask.requests) == 1
+    assert (stats(cache).hits, len(cache)) == (1, 1)
+
+
+@each("tool_call", where=lambda exchange: not fits(exchange))
+def test_arguments_that_do_not_fit(exchange, ask):
+    """Arguments that the tool does not take are sent back with the error, and never remembered."""
+    cache = AutoCache()
+    model = closed(exchange)
+
+    with pytest.raises(InstructorRetryException) as caught:
+        ask(exchange, Mode.TOOLS, model, cache=cache, max_retries=1)
+
+    assert isinstance(caught.value.__cause__, ValidationError)
+    assert len(ask.requests) == 2
+    assert "Validation Error found" in json.dumps(ask.requests[1])
+    assert len(cache) == 0
+
+
+def closed(exchange: Exchange) -> type[BaseModel]:
+    """The model of the tool that was called, with no room for what the schema does not name."""
+
+    class Closed(expected(exchange).model, extra="forbid"):  # type: ignore[misc]
+        pass
+
+    return Closed
+
+
+class Said(BaseModel):
+    """What there was to say."""
+
+    words: str
+
+
+def question_model(exchange: Exchange) -> type[BaseModel]:
+    """The first thing that a request asks for; a model of our own where it asks for nothing."""
+    body = exchange["request"]["body"]
+    schema = output_of(body) or next(iter(tools_of(body).values()), None)
+    return model_of(schema, "Answer") if schema else Said
+
+
+@pytest.mark.fault("G1")
+@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.TOOLS_STRICT, Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON])
+@each("truncated")
+def test_truncated(exchange, mode, ask):
+    """An answer that was cut off is an error in every mode, asked for once, and never remembered."""
+    cache = AutoCache()
+
+    with pytest.raises(IncompleteOutputException) as caught:
+        ask(exchange, mode, question_model(exchange), cache=cache)
+
+    assert ask.bare(exchange) == caught.value.last_completion
+    assert len(ask.requests) == 1
+    assert len(cache) == 0
+
+
+@pytest.mark.fault("G3")
+@each("refusal")
+def test_refused(exchange, ask):
+    """A refusal is an error in the provider's words, no object, asked for once, and never remembered."""
+    cache = AutoCache()
+    words = exchange["reading"]["refusal"] or exchange["reading"]["finish"]
+
+    with pytest.raises(RefusalError, match=re.escape(words)) as caught:
+        ask(exchange, Mode.JSON_SCHEMA, question_model(exchange), cache=cache)
+
+    assert ask.bare(exchange) == caught.value.last_completion
+    assert len(ask.requests) == 1
+    assert len(cache) == 0
+
+
+def made_by_hand(name: str, label: str, status: int, body: Any) -> Exchange:
+    """An exchange that nobody recorded."""
+    question = {"contents": "hi"} if name == "google_genai" else {"messages": HI}
+    return {
+        "id": f"synthetic-{label}",
+        "file": name,
+        "kind": "error",
+        "request": {"url": "", "body": question},
+        "response": {"status": status, "headers": {}, "body": json.dumps(body)},
+    }
+
+
+AS_TOLD = {"error": {"message": "as told", "type": "made_by_hand"}}
+SYNTHETIC = [
+    made_by_hand(name, str(status), status, AS_TOLD) for name in TALKS for status in (400, 401, 429, 500, 503, 529)
+]
+
+
+@pytest.mark.fault("G5")
+@each("error", of=EXCHANGES + SYNTHETIC)
+def test_errors(exchange, ask):
+    """An error is the SDK's own, told as the cause or, without a response model, as it is; one call, nothing kept."""
+    talk, cache = talk_of(exchange), AutoCache()
+    with pytest.raises(talk.problem) as alone:
+        ask.bare(exchange)
+    ask.requests.clear()
+
+    with pytest.raises(InstructorRetryException) as caught:
+        ask(exchange, Mode.TOOLS, question_model(exchange), cache=cache)
+    with pytest.raises(talk.problem) as plain:
+        ask(exchange, cache=cache)
+
+    told = caught.value.__cause__
+    assert type(alone.value) is type(told) is type(plain.value)
+    assert exchange["response"]["status"] == getattr(told, talk.code) == getattr(plain.value, talk.code)
+    assert str(alone.value) == str(told) == str(caught.value.args[0])
+    assert caught.value.n_attempts == 1
+    assert len(ask.requests) == 2
+    assert len(cache) == 0
+
+
+SPEECHLESS = [
+    {"choices": [{"index": 0, "finish_reason": "stop", "message": None}]},
+    {"choices": [{"index": 0, "finish_reason": None}]},
+    {"choices": []},
+    {"choices": None, "error": {"message": "overloaded", "code": 502}},
+    {"error": {"message": "overloaded"}},
+    {},
+]
+MUTE = [
+    made_by_hand(name, f"mute{number}", 200, body)
+    for name in ("openai_chat", "groq")
+    for number, body in enumerate(SPEECHLESS)
+]
+"""What OpenAI's imitators send where there should be a message."""
+
+
+@each("error", of=MUTE + [exchange for exchange in IMITATED if exchange["response"]["status"] == 200])
+@pytest.mark.fault("G5")
+def test_errors_that_say_they_are_none(exchange, ask):
+    """HTTP 200 around an error, or around no message, is no answer: asked again as often as allowed, never kept."""
+    cache = AutoCache()
+
+    with pytest.raises(InstructorRetryException) as caught:
+        ask(exchange, Mode.TOOLS, Said, cache=cache, max_retries=1)
+    assert isinstance(caught.value.__cause__, ResponseParsingError)
+    assert len(ask.requests) == 2
+
+    answer, completion = ask(exchange, cache=cache)
+    assert ask.bare(exchange) == answer == completion
+    assert len(cache) == 0
+
+
+@each("prose_with_tools_offered")
+def test_prose_in_place_of_a_tool_call(exchange, ask):
+    """A model that talks instead of calling its tool is told so once per retry, and its talk is never kept."""
+    cache = AutoCache()
+
+    with pytest.raises(InstructorRetryException) as caught:
+        ask(exchange, Mode.TOOLS, question_model(exchange), cache=cache, max_retries=1)
+
+    cause = caught.value.__cause__
+    assert isinstance(cause, ResponseParsingError)
+    first, second = (request.get("messages") or request["contents"] for request in ask.requests)
+    assert first == second[: len(first)]
+    assert str(cause) in json.dumps(second[-1])
+    assert json.dumps(exchange["reading"]["text"])[1:-1] in json.dumps(second[len(first)])
+    assert (caught.value.n_attempts, len(ask.requests), len(cache)) == (2, 2, 0)
+
+
+def whole(exchange: Exchange) -> bool:
+    """Whether a plain completion says something, and says it to the end."""
+    said = exchange["reading"]["text"] or exchange["reading"]["tool_calls"]
+    return bool(said) and exchange["kind"] not in {"truncated", "refusal"}
+
+
+@pytest.mark.fault("G7")
+@each(where=lambda exchange: exchange["kind"] != "error")
+def test_plain_completion(exchange, ask):
+    """Without a response model, the completion comes as it is; when it is whole, the second time from a cache."""
+    cache = AutoCache()
+
+    answer, completion = ask(exchange, cache=cache)
+    bare = ask.bare(exchange)
+    again, _ = ask(exchange, cache=cache)
+
+    assert completion is answer
+    assert (type(bare), bare) == (type(answer), answer) == (type(again), again)
+    assert len(ask.requests) == (1 if whole(exchange) else 2)
+    assert len(cache) == (1 if whole(exchange) else 0)
+
+
+COUNTS = {
+    "openai_chat": {
+        "error": 10,
+        "json_mode": 2,
+        "json_schema": 3,
+        "multimodal": 3,
+        "prompted_json": 3,
+        "prose_with_tools_offered": 3,
+        "refusal": 3,
+        "tool_call": 8,
+        "truncated": 6,
+    },
+    "groq": {
+        "error": 5,
+        "json_mode": 3,
+        "json_schema": 1,
+        "multimodal": 1,
+        "prose_with_tools_offered": 2,
+        "tool_call": 7,
+        "truncated": 3,
+    },
+    "anthropic": {
+        "error": 7,
+        "json_schema": 5,
+        "multimodal": 3,
+        "prompted_json": 3,
+        "prose_with_tools_offered": 1,
+        "text": 1,
+        "tool_call": 11,
+        "truncated": 5,
+    },
+    "google_genai": {
+        "error": 5,
+        "json_mode": 3,
+        "json_schema": 5,
+        "multimodal": 1,
+        "prompted_json": 3,
+        "prose_with_tools_offered": 3,
+        "refusal": 1,
+        "tool_call": 13,
+        "truncated": 5,
+    },
+}
+
+
+IMITATED_COUNTS = {"json_mode": 16, "json_schema": 20, "prompted_json": 1, "tool_call": 51}
+
+
+def test_counts():
+    """Every recorded exchange that was not streamed is one of those above, and those explained are among them."""
+    counted = {name: Counter(x["kind"] for x in EXCHANGES if x["file"] == name) for name in TALKS}
+
+    assert counted == COUNTS
+    assert set(EXPLAINED) <= {exchange["id"] for exchange in EXCHANGES}
+    assert Counter(x["kind"] for x in IMITATED if x["kind"] in STRUCTURED) == IMITATED_COUNTS
