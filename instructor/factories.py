@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-import logging
-import os
 import pkgutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, overload
 
 from . import local
 from .cache.shelf import check_cache
 from .client import AsyncInstructor, Instructor
+from .connect import connect, logger, sdk
 from .endpoint import Endpoint
 from .exceptions import ClientError, ConfigurationError
 from .mode import Mode
 from .patching import check_mode, dialect_of, is_async, patched
 from .providers import BETA, ROWS, Provider, Row
 
-logger = logging.getLogger("instructor.auto_client")
 supported_providers = [*ROWS]
 
 
@@ -59,9 +55,9 @@ def from_provider(
     logger.info("Initializing %s provider with model %s", row.provider.value, name)
     wants_async = kwargs.pop("use_async", False) or async_client
     if row.provider is Provider.LITELLM:
-        client, call = None, pkgutil.resolve_name(f"{_sdk(row)}:{row.async_call if wants_async else row.call}")
+        client, call = None, pkgutil.resolve_name(f"{sdk(row)}:{row.async_call if wants_async else row.call}")
     else:
-        client, call = _connect(row, kwargs, wants_async=wants_async), None
+        client, call = connect(row, kwargs, wants_async=wants_async), None
     endpoint = Endpoint(row, dialect_of(row), client, call, is_async=wants_async)
     if row.provider is Provider.LOCAL:
         endpoint.place, endpoint.start = local.identity(name), partial(_serve, client, name)
@@ -93,126 +89,6 @@ def _default_mode(row: Row, name: str) -> Mode:
     return row.mode
 
 
-def _connect(row: Row, kwargs: dict[str, Any], *, wants_async: bool) -> Any:
-    """The SDK's client, made with those of `kwargs` that it takes; they are taken out."""
-    _sdk(row)
-    path = (row.async_clients if wants_async else row.clients)[0]
-    make = pkgutil.resolve_name(path)
-    options = _PREPARE.get(row.provider, _with_key)(row, kwargs)
-    accepted = inspect.signature(make).parameters
-    options |= {name: kwargs.pop(name) for name in list(kwargs) if name in accepted}
-    if row.direct:
-        options["http_client"] = pkgutil.resolve_name(row.direct[wants_async])(trust_env=False)
-    try:
-        return _own(row, make(**options), options)
-    except (ConfigurationError, ImportError):
-        raise
-    except Exception as error:
-        logger.error("Error initializing %s client: %s", row.provider.value, type(error).__name__)  # noqa: TRY400
-        raise ConfigurationError(f"Cannot make a {row.provider.value} client: {error}") from error
-
-
-def _own(row: Row, client: Any, options: Mapping[str, Any]) -> Any:
-    """The client, with its own account and nobody else's.
-
-    OpenAI's SDK reads the organization, the project and the headers of its maker's account from the environment;
-    Anthropic's does not miss its key before the first call.
-    """
-    headers = options.get("default_headers")
-    if row.package == "openai" and row.provider is not Provider.OPENAI:
-        client.organization, client.project = options.get("organization"), options.get("project")
-        client._custom_headers = dict(headers or {})  # noqa: SLF001  there is no public way to take one out
-    if row.provider is Provider.ANTHROPIC and headers is None and not any(map(vars(client).get, _CREDENTIALS)):
-        raise _keyless(row)
-    return client
-
-
-_CREDENTIALS = ("api_key", "auth_token", "credentials")
-
-
-def _keyless(row: Row) -> ConfigurationError:
-    return ConfigurationError(f"No key for {row.provider.value!r}: set {' or '.join(row.key_env)}, or pass api_key=…")
-
-
-def _sdk(row: Row) -> str:
-    """The name of the SDK's module, once it is known to be installed."""
-    module = row.completion.partition(":")[0].removesuffix(".types").split(".types.")[0]
-    try:
-        found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # the parent of a dotted name is absent
-        found = None
-    if found is None:
-        raise ConfigurationError(
-            f"The {row.package} package is needed for the provider {row.provider.value!r}: {row.install}"
-        )
-    return module
-
-
-def _with_key(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The address and the key; a provider that copies OpenAI's API must never be sent OpenAI's key."""
-    if row.base_url is None:
-        return {}  # the SDK's own provider: it knows where to look, and says so
-    found = kwargs.pop("api_key", None) or _first(row.key_env) or row.fallback_key
-    if found is None:
-        raise _keyless(row)
-    return {"api_key": found, "base_url": kwargs.pop("base_url", None) or row.base_url}
-
-
-def _first(names: tuple[str, ...]) -> str | None:
-    return next((os.environ[name] for name in names if os.environ.get(name)), None)
-
-
-def _azure(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
-    address = kwargs.pop("azure_endpoint", None)
-    if not (address or kwargs.get("base_url")):
-        address = _first(("AZURE_OPENAI_ENDPOINT",))
-    token = kwargs.get("azure_ad_token") or kwargs.get("azure_ad_token_provider")
-    key = kwargs.pop("api_key", None) or _first(row.key_env)
-    if not (key or token):
-        raise _keyless(row)
-    if not (address or kwargs.get("base_url")):
-        raise ConfigurationError("No address for 'azure_openai': set AZURE_OPENAI_ENDPOINT, or pass azure_endpoint=…")
-    version = kwargs.pop("api_version", None) or "2024-02-01"
-    place = {"azure_endpoint": address} if address else {}
-    return {"api_key": key, "api_version": version, **place}
-
-
-def _databricks(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
-    names = ("DATABRICKS_BASE_URL", "DATABRICKS_HOST", "DATABRICKS_WORKSPACE_URL")
-    address = kwargs.pop("base_url", None) or _first(names)
-    if not address:
-        raise ConfigurationError(f"No address for 'databricks': set {' or '.join(names)}, or pass base_url=…")
-    place = str(address).rstrip("/").removesuffix("/serving-endpoints") + "/serving-endpoints"
-    key = kwargs.pop("api_key", None) or _first(row.key_env)
-    if not key:
-        raise _keyless(row)
-    return {"api_key": key, "base_url": place}
-
-
-def _google(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Google's client takes its address and its timeout (in milliseconds) in `http_options`."""
-    given = {"base_url": kwargs.pop("base_url", None), "timeout": kwargs.pop("timeout", None)}
-    if given["timeout"] is not None:
-        given["timeout"] = int(given["timeout"] * 1000)
-    options = kwargs.pop("http_options", None) or {}
-    options = options if isinstance(options, Mapping) else options.model_dump(exclude_none=True)
-    http = {**options, **{name: value for name, value in given.items() if value is not None}}
-    made: dict[str, Any] = {"http_options": http} if http else {}
-    if kwargs.get("vertexai") or kwargs.get("credentials"):
-        return made
-    key = kwargs.pop("api_key", None) or _first(row.key_env)
-    if not key:
-        raise _keyless(row)
-    return {**made, "api_key": key}
-
-
-_PREPARE: dict[Provider, Callable[[Row, dict[str, Any]], dict[str, Any]]] = {
-    Provider.AZURE_OPENAI: _azure,
-    Provider.DATABRICKS: _databricks,
-    Provider.GENAI: _google,
-}
-
-
 def _serve(client: Any, name: str) -> None:
     client.base_url = local.serve(name)
 
@@ -241,7 +117,7 @@ def _wrap(
         ConfigurationError: the SDK is not installed.
     """
     mode = check_mode(mode, row)
-    _sdk(row)
+    sdk(row)
     awaits = _is_one_of(client, row.async_clients) if use_async is None else use_async
     if not _is_one_of(client, row.async_clients if awaits else row.clients):
         names = ", ".join(path.partition(":")[2] for path in (*row.clients, *row.async_clients))

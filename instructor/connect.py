@@ -1,0 +1,129 @@
+"""An SDK's client, made of what the user gave and of what the environment holds."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import logging
+import os
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .exceptions import ConfigurationError
+from .providers import Provider, Row
+
+logger = logging.getLogger("instructor.auto_client")
+
+
+def connect(row: Row, kwargs: dict[str, Any], *, wants_async: bool) -> Any:
+    """The client, made with those of `kwargs` that the SDK takes; they are taken out.
+
+    Raises:
+        ConfigurationError: the SDK is not installed, the key or the address is missing, or the SDK refuses them.
+    """
+    sdk(row)
+    make = pkgutil.resolve_name((row.async_clients if wants_async else row.clients)[0])
+    options = _PREPARE.get(row.provider, _with_key)(row, kwargs)
+    accepted = inspect.signature(make).parameters
+    options |= {name: kwargs.pop(name) for name in list(kwargs) if name in accepted}
+    if row.direct:
+        options["http_client"] = pkgutil.resolve_name(row.direct[wants_async])(trust_env=False)
+    try:
+        return _own(row, make(**options), options)
+    except (ConfigurationError, ImportError):
+        raise
+    except Exception as error:
+        logger.error("Error initializing %s client: %s", row.provider.value, type(error).__name__)  # noqa: TRY400
+        raise ConfigurationError(f"Cannot make a {row.provider.value} client: {error}") from error
+
+
+def sdk(row: Row) -> str:
+    """The name of the SDK's module, once it is known to be installed."""
+    module = row.completion.partition(":")[0].removesuffix(".types").split(".types.")[0]
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # the parent of a dotted name is absent
+        found = None
+    if found is None:
+        raise ConfigurationError(f"The provider {row.provider.value!r} needs the package {row.package}: {row.install}")
+    return module
+
+
+def _own(row: Row, client: Any, options: Mapping[str, Any]) -> Any:
+    """The client, with its own account and nobody else's.
+
+    OpenAI's SDK reads the organization, the project and the headers of its maker's account from the environment;
+    Anthropic's does not miss its key before the first call.
+    """
+    headers = options.get("default_headers")
+    if row.package == "openai" and row.provider is not Provider.OPENAI:
+        client.organization, client.project = options.get("organization"), options.get("project")
+        client._custom_headers = dict(headers or {})  # noqa: SLF001  there is no public way to take one out
+    if row.provider is Provider.ANTHROPIC and headers is None and not any(map(vars(client).get, _CREDENTIALS)):
+        raise _missing(row, "key", "api_key", row.key_env)
+    return client
+
+
+_CREDENTIALS = ("api_key", "auth_token", "credentials")
+
+
+def _found(row: Row, kwargs: dict[str, Any], what: str, name: str, variables: tuple[str, ...]) -> Any:
+    """What the user gave under `name`, taken out; or else what a variable holds."""
+    found = kwargs.pop(name, None) or next(filter(None, map(os.environ.get, variables)), None)
+    if found is None:
+        raise _missing(row, what, name, variables)
+    return found
+
+
+def _missing(row: Row, what: str, name: str, variables: tuple[str, ...]) -> ConfigurationError:
+    where = " or ".join(variables)
+    return ConfigurationError(f"No {what} for {row.provider.value!r}: set {where}, or pass {name}=…")
+
+
+def _key(row: Row, kwargs: dict[str, Any]) -> Any:
+    if row.fallback_key is not None:
+        return kwargs.pop("api_key", None) or row.fallback_key
+    return _found(row, kwargs, "key", "api_key", row.key_env)
+
+
+def _with_key(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The address and the key; a provider that copies OpenAI's API must never be sent OpenAI's key."""
+    if row.base_url is None:
+        return {}  # the SDK's own provider: it knows where to look, and says so
+    return {"api_key": _key(row, kwargs), "base_url": kwargs.pop("base_url", None) or row.base_url}
+
+
+def _azure(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    token = kwargs.get("azure_ad_token") or kwargs.get("azure_ad_token_provider")
+    made = {"api_version": kwargs.pop("api_version", None) or "2024-02-01"}
+    if not token:
+        made["api_key"] = _key(row, kwargs)
+    if not kwargs.get("base_url"):
+        made["azure_endpoint"] = _found(row, kwargs, "address", "azure_endpoint", ("AZURE_OPENAI_ENDPOINT",))
+    return made
+
+
+def _databricks(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    names = ("DATABRICKS_BASE_URL", "DATABRICKS_HOST", "DATABRICKS_WORKSPACE_URL")
+    address = str(_found(row, kwargs, "address", "base_url", names)).rstrip("/").removesuffix("/serving-endpoints")
+    return {"api_key": _key(row, kwargs), "base_url": f"{address}/serving-endpoints"}
+
+
+def _google(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Google's client takes its address and its timeout (in milliseconds) in `http_options`."""
+    options = kwargs.pop("http_options", None) or {}
+    http = dict(options if isinstance(options, Mapping) else options.model_dump(exclude_none=True))
+    if (base_url := kwargs.pop("base_url", None)) is not None:
+        http["base_url"] = base_url
+    if (timeout := kwargs.pop("timeout", None)) is not None:
+        http["timeout"] = int(timeout * 1000)
+    made: dict[str, Any] = {"http_options": http} if http else {}
+    return made if kwargs.get("vertexai") or kwargs.get("credentials") else {**made, "api_key": _key(row, kwargs)}
+
+
+_PREPARE: dict[Provider, Callable[[Row, dict[str, Any]], dict[str, Any]]] = {
+    Provider.AZURE_OPENAI: _azure,
+    Provider.DATABRICKS: _databricks,
+    Provider.GENAI: _google,
+}
