@@ -11,6 +11,7 @@ from typing_extensions import Self
 from .cache.shelf import check_cache
 from .drive import closed, run, run_async
 from .endpoint import Endpoint
+from .exceptions import ConfigurationError
 from .flow import solve
 from .hooks import HookName, Hooks
 from .mode import Mode
@@ -227,7 +228,9 @@ class AsyncInstructor(Instructor):
 
 
 def _check_defaults(kwargs: Mapping[str, Any]) -> None:
-    """Refuse at construction what every call would refuse."""
+    """Refuse at construction what every call would refuse, and what only a call can say."""
+    if per_call := {"max_retries", "context", "strict", "token_budget"} & kwargs.keys():
+        raise ConfigurationError(f"{sorted(per_call)} belong to a call: pass them to create().")
     if kwargs.get("cache") is not None:
         check_cache(kwargs["cache"])
     if kwargs.get("cache_ttl") is not None:

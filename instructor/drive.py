@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import math
 import time
@@ -82,7 +83,11 @@ def _load_async(effect: Load) -> Any:
     store = effect.store
     if store.blocking != "always" or inspect.iscoroutinefunction(store.get):
         return store.get(effect.key)
-    return asyncio.to_thread(store.get, effect.key)
+    return _load_in_thread(store, effect.key)
+
+
+async def _load_in_thread(store: BaseCache, key: str) -> Any:
+    return await _awaited(await asyncio.to_thread(store.get, key))
 
 
 async def _save_async(effect: Save) -> None:
@@ -133,21 +138,22 @@ async def _sleep_async(effect: Sleep) -> None:
 
 def _share(effect: Share) -> tuple[bool, Any]:
     """Lead the flight, or wait for it; when its leader went away, try again with what is left of our patience."""
-    end = _end(effect.patience)
+    end, left = _end(effect.patience), None
     while True:
         flight, leading = effect.flights.board(effect.key, inside=_this_loop())
         if flight is None:
-            return True, run(effect.work())
+            return True, run(effect.work(left))
         if leading:
-            return True, _lead(effect, flight)
+            return True, _lead(effect, flight, left)
         try:
             landing = flight.landing.result(_left(end))
         except NotLanded:
             raise TimeoutError(LATE.format(patience=effect.patience)) from None
         finally:
             effect.flights.leave(effect.key, flight)
-        if not landing.abandoned:
+        if _counts(landing, flight, effect):
             return False, _unpacked(landing)
+        left = _left(end)
 
 
 def _this_loop() -> asyncio.AbstractEventLoop | None:
@@ -157,11 +163,11 @@ def _this_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _lead(effect: Share, flight: Flight) -> Any:
-    landing = Landing(abandoned=True)
+def _lead(effect: Share, flight: Flight, left: float | None) -> Any:
+    flight.terms, landing = effect.terms, Landing(abandoned=True)
     mark = LEADING.set(effect.flights.leading(effect.key))
     try:
-        landing = Landing(run(effect.work()))
+        landing = Landing(run(effect.work(left)))
     except Exception as error:
         landing = _failed(error)
         raise
@@ -177,10 +183,25 @@ def _failed(error: BaseException) -> Landing:
     return Landing(error=error, abandoned=late or not isinstance(error, Exception))
 
 
+def _counts(landing: Landing, flight: Flight, effect: Share) -> bool:
+    """Whether a landing answers one who waited: a result does, an error only on the same terms."""
+    return not landing.abandoned and (landing.error is None or flight.terms == effect.terms)
+
+
 def _unpacked(landing: Landing) -> Any:
     if landing.error is not None:
-        raise landing.error
+        raise _own_copy(landing.error)
     return landing.result
+
+
+def _own_copy(error: BaseException) -> BaseException:
+    """Raising one object in many places would grow its traceback in all of them."""
+    try:
+        twin = copy.copy(error)
+    except Exception:  # noqa: BLE001  a stranger's class
+        return error
+    twin.__cause__, twin.__suppress_context__ = error.__cause__, True
+    return twin
 
 
 def _end(patience: float | None) -> float | None:
@@ -193,16 +214,17 @@ def _left(end: float | None) -> float | None:
 
 async def _share_async(effect: Share) -> tuple[bool, Any]:
     """As `_share`; but the work is a task of its own, so that its first asker may be cancelled and the others not."""
-    loop, end = asyncio.get_running_loop(), _end(effect.patience)
+    loop, end, left = asyncio.get_running_loop(), _end(effect.patience), None
     while True:
         flight, leading = effect.flights.board(effect.key, loop=loop)
         if flight is None:
-            return True, await run_async(effect.work())
+            return True, await run_async(effect.work(left))
         if leading:
-            flight.task = loop.create_task(_lead_async(effect, flight))
+            flight.task = loop.create_task(_lead_async(effect, flight, left))
         landing = await _landed(effect, flight, None if leading else _left(end))
-        if leading or not landing.abandoned:
+        if leading or _counts(landing, flight, effect):
             return leading, _unpacked(landing)
+        left = _left(end)
 
 
 async def _landed(effect: Share, flight: Flight, patience: float | None) -> Landing:
@@ -227,11 +249,11 @@ async def _call_off(flight: Flight) -> None:
         await asyncio.wait({flight.task})
 
 
-async def _lead_async(effect: Share, flight: Flight) -> None:
-    landing = Landing(abandoned=True)
+async def _lead_async(effect: Share, flight: Flight, left: float | None) -> None:
+    flight.terms, landing = effect.terms, Landing(abandoned=True)
     LEADING.set(effect.flights.leading(effect.key))  # this task's own context: nothing to undo
     try:
-        landing = Landing(await run_async(effect.work()))
+        landing = Landing(await run_async(effect.work(left)))
     except Exception as error:  # noqa: BLE001  raised again by everyone who waits
         landing = _failed(error)
     except BaseException as error:

@@ -65,12 +65,14 @@ class Share(msgspec.Struct, frozen=True):
     """Do `work` once for everybody who asks for `key` at the same time.
 
     Gives `(True, result)` to who did it, and `(False, result)` to those that waited, at most `patience` seconds.
+    Who waited in vain does the work with what is left of its patience; an error counts for those on the same `terms`.
     """
 
     flights: Any
     key: str
-    work: Callable[[], Flow[Any]]
+    work: Callable[[float | None], Flow[Any]]
     patience: float | None
+    terms: Any = None
 
 
 Effect: TypeAlias = Load | Save | Send | Run | Decide | Sleep | Share

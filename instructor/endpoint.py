@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import operator
+import pkgutil
 import urllib.parse
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -22,7 +24,7 @@ class Endpoint:
     """A provider's row, the dialect it speaks, and the client or function that speaks it.
 
     `start` is something to be done before each call, such as seeing that a local server runs; `place` names an
-    endpoint whose address says nothing about it.
+    endpoint whose address says nothing about it; `face` is the patched function that users call.
     """
 
     def __init__(
@@ -39,13 +41,14 @@ class Endpoint:
         self.client = client
         self.is_async = is_async
         self.start: Callable[[], None] | None = None
-        self.place: str | None = None
+        self.place: str | None = _place_of(call) if client is None else None
+        self.face: Any = None
         self.speaker = f"{dialect.name}/{dialect.version} {row.completion}"
         self._call = call
         self._path: Callable[[Any], Callable[..., Any]] = operator.attrgetter(row.async_call if is_async else row.call)
         self._identity: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*row.identity)
-        self._seen: tuple[Any, ...] | None = None
-        self._scopes: tuple[str, str | None] = ("", None)
+        self._loose: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*row.loose)
+        self._memo: tuple[Any, tuple[str, str | None]] = (None, ("", None))
 
     @property
     def call(self) -> Callable[..., Any]:
@@ -59,12 +62,18 @@ class Endpoint:
             TypeError: the credential is made anew for each call, so that only a namespace can name the account.
         """
         try:
-            seen = self._identity(self.client)
+            seen: Any = (
+                self._identity(self.client),
+                [part.copy() if part else None for part in self._loose(self.client)],
+            )
         except AttributeError:  # not the SDK's own client
-            seen = tuple(_attribute(self.client, name) for name in self.row.identity)
-        if seen != self._seen:
-            self._scopes, self._seen = _scopes(self.place, seen), seen
-        place, whole = self._scopes
+            seen = tuple(
+                [_attribute(self.client, name) for name in names] for names in (self.row.identity, self.row.loose)
+            )
+        memo = self._memo
+        if seen != memo[0]:
+            memo = self._memo = (seen, _scopes(self.place, seen[0], seen[1]))  # one store: accounts must not mix
+        place, whole = memo[1]
         if namespace is not None:
             return place
         if whole is None:
@@ -72,21 +81,31 @@ class Endpoint:
         return whole
 
 
+def _place_of(call: Any) -> str:
+    """Where a bare function asks: its own name, or one of its making where others may bear the same."""
+    name = f"{getattr(call, '__module__', None)}:{getattr(call, '__qualname__', None)}"
+    try:
+        known = pkgutil.resolve_name(name) is call
+    except (ValueError, ImportError, AttributeError):
+        known = False
+    return name if known else f"{name} {uuid.uuid4().hex}"
+
+
 def _attribute(client: Any, name: str) -> Any:
-    """The attribute, or its public spelling: the private one is read first because properties cost more than a hash."""
-    for spelling in (name, name.lstrip("_")):
+    """The attribute, or what comes nearest to it in public: private ones come first because properties cost time."""
+    for spelling in (name, name.lstrip("_"), name.replace("._", "."), name.removesuffix("._list")):
         with suppress(AttributeError):
             return operator.attrgetter(spelling)(client)
     return None
 
 
-def _scopes(place: str | None, identity: tuple[Any, ...]) -> tuple[str, str | None]:
+def _scopes(place: str | None, identity: Any, loose: Any) -> tuple[str, str | None]:
     """The address, and the address with a digest of the account; not the latter where the account has no name."""
     address, *account = identity
     url = urllib.parse.urlsplit("" if _is_stand_in(address) else str(address or ""))
     where = place or _spelled(url)
     try:
-        parts = [url.username, url.password, *map(_named, account)]
+        parts = [url.username, url.password, *map(_named, (*account, *loose))]
     except TypeError:
         return where, None
     return where, f"{where} {_digest(canonical(parts))}"
@@ -103,7 +122,7 @@ def _spelled(url: urllib.parse.SplitResult) -> str:
     return f"{url.scheme}://{host}:{url.port}{url.path.rstrip('/')}?{url.query}"
 
 
-_TRANSPORT = frozenset({"accept", "accept-encoding", "connection", "user-agent"})
+_TRANSPORT = frozenset({"accept", "accept-encoding", "connection", "user-agent", "x-goog-api-client"})
 
 
 def _named(part: Any) -> Any:
@@ -112,8 +131,10 @@ def _named(part: Any) -> Any:
     Raises:
         TypeError: it is a function or an object, and says nothing.
     """
+    if isinstance(part, list):  # an HTTP client's headers: tuples that begin with a name and end with a value
+        part = {item[0].decode("latin-1"): item[-1] for item in part}
     if isinstance(part, Mapping):
-        return {name: value for name, value in part.items() if name.lower() not in _TRANSPORT}
+        return {name: part[name] for name in part if name.lower() not in _TRANSPORT}
     if part is None or _is_stand_in(part):
         return None
     if isinstance(part, (str, bool)):

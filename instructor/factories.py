@@ -118,6 +118,7 @@ def _wrap(
     """
     mode = check_mode(mode, row)
     sdk(row)
+    row = next((kin for kin in row.variants if _is_one_of(client, kin.clients + kin.async_clients)), row)
     awaits = _is_one_of(client, row.async_clients) if use_async is None else use_async
     if not _is_one_of(client, row.async_clients if awaits else row.clients):
         names = ", ".join(path.partition(":")[2] for path in (*row.clients, *row.async_clients))

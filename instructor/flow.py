@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import tenacity
+from msgspec.structs import replace
 
 from . import jsontext
 from .cache.completion import Kept, keep, restore
 from .cache.entry import Entry, seal, unseal
 from .conversation import Conversation, root
-from .dialects.base import Reply
+from .dialects.base import Dialect, Reply
 from .effects import Decide, Flow, Load, Run, Save, Send, Share, Sleep
 from .endpoint import Endpoint
 from .exceptions import (
@@ -24,7 +25,7 @@ from .exceptions import (
     TokenBudgetError,
 )
 from .mode import Mode
-from .plan import Plan, Slot
+from .plan import Plan, Slot, key_of, within
 from .receipt import Later, attach, made
 from .retry import RETRYABLE, controller, seconds
 from .shape import Shape
@@ -58,54 +59,62 @@ def solve(plan: Plan) -> Flow[Answer]:
     slot = plan.slot
     if slot is None:
         return (yield from ask(plan))
-    answer = yield from recall(plan, slot)
+    text, answer = yield from recall(plan, slot)
     if answer is not None:
         return answer
+    # An answer that will do for one may not do for another; nor is an error another's on other terms.
+    terms = (plan.shape, plan.max_retries, plan.budget)
+    work = partial(lead, plan, slot, text)
     try:
-        led, answer = yield Share(slot.shelf.flights, slot.key, partial(lead, plan, slot), plan.patience)
+        led, answer = yield Share(slot.shelf.flights, slot.key, work, plan.patience, terms)
     except TimeoutError as late:  # an error of the work itself comes as an InstructorRetryException already
         raise InstructorRetryException(str(late), n_attempts=0, total_usage=None) from late
     return answer if led else (yield from follow(plan, slot, answer))
 
 
-def recall(plan: Plan, slot: Slot) -> Flow[Answer | None]:
-    """The remembered answer, or None; a store that fails has none."""
+def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answer | None]]:
+    """What is stored, and the answer in it; no answer where the store fails, or has what was `refused` before."""
     shelf = slot.shelf
     try:
         text = yield Load(shelf.store, slot.key)
     except Exception as problem:  # noqa: BLE001  a store is a stranger's code
         shelf.trouble("reading", problem)
-        return None
-    if text is None:
-        return None
+        return None, None
+    if text is None or (refused is not None and text == refused):
+        return text, None
     entry = unseal(text, slot.key)
     if entry is None:
         shelf.trouble("reading", "the entry is damaged, or not ours")
-        return None
+        return text, None
     answer = deliver(plan, entry.tape, Restored(entry.completion, plan.endpoint))
     if answer is not None:
         shelf.stats.hits += 1
-    return answer
+    return text, answer
 
 
-def lead(plan: Plan, slot: Slot) -> Flow[Answer]:
-    """Ask for everybody, unless somebody else has just been answered."""
-    answer = yield from recall(plan, slot)
-    if answer is None:
-        slot.shelf.stats.misses += 1
-        answer = yield from remember(plan, slot, (yield from ask(plan)))
-    return answer
+def lead(plan: Plan, slot: Slot, refused: Any = None, left: float | None = None) -> Flow[Answer]:
+    """Ask for everybody, unless somebody else has just been answered; with what is left of a timeout."""
+    _, answer = yield from recall(plan, slot, refused)
+    return answer or (yield from ask_anew(within(plan, left), slot))
+
+
+def ask_anew(plan: Plan, slot: Slot) -> Flow[Answer]:
+    """Ask, and remember the answer; not if the question was changed under our hands since it was looked up."""
+    slot.shelf.stats.misses += 1
+    changed = key_of(plan, slot.shelf, slot.namespace) != slot.key
+    answer = yield from ask(plan)
+    return replace(answer, whole=False) if changed else (yield from remember(plan, slot, answer))
 
 
 def follow(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
-    """What somebody else was just answered, read as if from the cache; asked again if our validators refuse it."""
+    """What somebody else was just answered, read as if from the cache; asked again where it will not do for us."""
     kept = answer.kept
-    mine = deliver(plan, answer.tape, answer.raw if kept is None else Restored(kept, plan.endpoint))
-    if mine is not None:
-        slot.shelf.stats.hits += 1
-        return mine
-    slot.shelf.stats.misses += 1
-    return (yield from remember(plan, slot, (yield from ask(plan))))
+    raw = answer.raw if kept is None else Restored(kept, plan.endpoint)
+    mine = deliver(plan, answer.tape, raw) if answer.whole else None
+    if mine is None:
+        return (yield from ask_anew(plan, slot))
+    slot.shelf.stats.hits += 1
+    return mine
 
 
 def deliver(plan: Plan, tape: tuple[str, ...], raw: Any) -> Answer | None:
@@ -180,37 +189,50 @@ def ask(plan: Plan) -> Flow[Answer]:
     talk = Conversation(plan, getattr(control, "attempts", None))
     control.begin()
     state = tenacity.RetryCallState(control, None, (), {})
+    answer = None
     while True:
         try:
             step = yield Decide(control, state)
         except Exception as error:  # noqa: BLE001  the controller gives up with whatever stopped it
             raise talk.ends(root(error)) from root(error)
         if isinstance(step, tenacity.DoAttempt):
-            yield from attempt(plan, plan.shape, talk, state)
+            answer = yield from attempt(plan, plan.shape, talk, state)
         elif isinstance(step, tenacity.DoSleep):
             state.prepare_for_next_attempt()
             yield Sleep(control, float(step))
-        else:
-            return cast("Answer", step)  # or what the user's own callback gives in its place
+        elif answer is not None and step is answer.value:
+            return answer
+        else:  # what the user's own `retry_error_callback` gives in an answer's place
+            return Answer(step, raw=talk.completion, whole=False)
 
 
 def complete(plan: Plan) -> Flow[Answer]:
     """A plain completion: one call, given back as it came."""
     dialect = plan.endpoint.dialect
     completion = yield Send(plan.endpoint.call, dialect.ask(plan.kwargs, None, plan.mode))
-    reply = dialect.read(completion) if plan.slot is not None else Reply()
-    said_something = bool(reply.text or reply.calls)
-    return Answer(completion, (), completion, whole=reply.finish == "stop" and said_something)
+    return Answer(completion, raw=completion, whole=plan.slot is not None and _is_whole(dialect, completion))
 
 
-def attempt(plan: Plan, shape: Shape, talk: Conversation, state: tenacity.RetryCallState) -> Flow[None]:
+def _is_whole(dialect: Dialect, completion: Any) -> bool:
+    """Whether a plain completion says something, and all of it; not if it is nothing that we can read."""
+    try:
+        reply = dialect.read(completion)
+    except Exception:  # noqa: BLE001  it has been paid for, whatever it is
+        return False
+    return reply.finish == "stop" and bool(reply.text or reply.calls)
+
+
+def attempt(plan: Plan, shape: Shape, talk: Conversation, state: tenacity.RetryCallState) -> Flow[Answer | None]:
     """One call and its outcome, told to the controller's `state`."""
     try:
-        state.set_result((yield from _try(plan, shape, talk)))
+        answer = yield from _try(plan, shape, talk)
     except FINAL:
         raise
     except Exception:  # noqa: BLE001  the controller decides what is worth another attempt
         state.set_exception(sys.exc_info())  # type: ignore[arg-type]
+        return None
+    state.set_result(answer.value)
+    return answer
 
 
 def _try(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:

@@ -46,10 +46,15 @@ def check_mode(mode: Mode, row: Row) -> Mode:
 def endpoint_of(create: Callable[..., Any], client: Any, provider: Provider) -> Endpoint:
     """What a patched function asks; for any other, an endpoint that calls it."""
     made = getattr(create, "endpoint", None)
-    if isinstance(made, Endpoint):
+    if isinstance(made, Endpoint) and made.face is create:  # not a wrapper, to which `functools.wraps` gave it too
         return made
     row = row_of(provider)
-    return Endpoint(row, dialect_of(row), client, create, is_async=is_async(create))
+    return Endpoint(row, dialect_of(row), client or _owner(create), create, is_async=is_async(create))
+
+
+def _owner(create: Any) -> Any:
+    """The SDK client whose method `create` is: its account is part of every question."""
+    return getattr(getattr(create, "__self__", None), "_client", None)
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -73,7 +78,7 @@ def patch(
     row = row_of(provider)
     mode = check_mode(mode, row)
     if create is not None:
-        return patched(Endpoint(row, dialect_of(row), client, create, is_async=is_async(create)), mode)
+        return patched(endpoint_of(create, client, provider), mode)
     if client is None:
         raise ValueError("patch() needs a client or a create function, as in patch(OpenAI()) or patch(create=...).")
     original = client.chat.completions.create
@@ -105,5 +110,5 @@ def patched(endpoint: Endpoint, mode: Mode) -> Callable[..., Any]:
         return (await run_async(solve(plan(*args, **kwargs)))).value
 
     made: Callable[..., Any] = create_async if endpoint.is_async else create
-    vars(made)["endpoint"] = endpoint
+    vars(made)["endpoint"], endpoint.face = endpoint, made
     return made

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from .cache.key import make_cache_key
+from .cache.limits import lifetime
 from .cache.shelf import Shelf, shelf_of
 from .endpoint import Endpoint
 from .exceptions import ConfigurationError
 from .hooks import Hooks
 from .messages import render
 from .mode import Mode
+from .retry import seconds
 from .shape import Shape, compile_shape
 
 DEFAULT_PATIENCE = 600.0
@@ -29,6 +30,7 @@ class Slot(msgspec.Struct, frozen=True, eq=False):
     shelf: Shelf
     key: str
     ttl: float | None = None
+    namespace: str | None = None
 
     @property
     def keep(self) -> bool:
@@ -36,7 +38,7 @@ class Slot(msgspec.Struct, frozen=True, eq=False):
         return self.ttl is None or self.ttl > 0
 
 
-class Plan(msgspec.Struct, frozen=True, eq=False):
+class Plan(msgspec.Struct, eq=False):
     """One call, decided. `slot` is None when nothing is remembered."""
 
     endpoint: Endpoint
@@ -83,49 +85,49 @@ def make_plan(
     if budget is not None:
         check_budget(budget, shape)
     if kwargs.get("stream"):
-        raise ConfigurationError("create() gives one whole answer, and cannot be asked with stream=True.")
+        if shape is not None:
+            raise ConfigurationError("create() gives one whole answer, and cannot be asked with stream=True.")
+        cache = None  # the SDK's own stream
     if context:
         kwargs = {name: render(value, context) if name in TEMPLATED else value for name, value in kwargs.items()}
-    slot = None
+    plan = Plan(endpoint, shape, mode, kwargs, max_retries, context, strict, hooks, budget)
     if cache is not None:
         shelf = shelf_of(cache)
-        key = _key(shelf, endpoint, mode, shape, kwargs, namespace, strict, context)
-        slot = None if key is None else Slot(shelf, key, ttl)
-    return Plan(endpoint, shape, mode, kwargs, max_retries, context, strict, hooks, budget, slot)
+        key = key_of(plan, shelf, namespace)
+        plan.slot = None if key is None else Slot(shelf, key, ttl, namespace)
+    return plan
 
 
 TEMPLATED = ("messages", "contents", "chat_history", "system")
 
 
-def _key(
-    shelf: Shelf,
-    endpoint: Endpoint,
-    mode: Mode,
-    shape: Shape | None,
-    kwargs: Mapping[str, Any],
-    namespace: str | None,
-    strict: bool,
-    context: Mapping[str, Any] | None,
-) -> str | None:
+def key_of(plan: Plan, shelf: Shelf, namespace: str | None) -> str | None:
     """The key of a question, or None with a warning when it has none."""
-    get = kwargs.get
+    kwargs, endpoint = plan.kwargs, plan.endpoint
     try:
         return make_cache_key(
-            messages=get("messages"),
-            model=get("model"),
-            system=get("system"),
-            response_model=shape,
-            mode=mode,
+            messages=kwargs.get("messages"),
+            model=kwargs.get("model"),
+            system=kwargs.get("system"),
+            response_model=plan.shape,
+            mode=plan.mode,
             provider=endpoint.speaker,
             namespace=namespace,
             request_kwargs=kwargs,
             endpoint=endpoint.scope(namespace),
-            strict=strict,
-            context=context,
+            strict=plan.strict,
+            context=plan.context,
         )
     except (TypeError, ValueError) as problem:
         shelf.bypass("no stable identity", problem)
         return None
+
+
+def within(plan: Plan, left: float | None) -> Plan:
+    """The plan with what is left of its timeout, where it has one and some of it was spent waiting."""
+    if left is None or seconds(plan.kwargs.get("timeout")) is None:
+        return plan
+    return replace(plan, kwargs={**plan.kwargs, "timeout": max(left, 0.001)})
 
 
 def check_namespace(namespace: Any) -> str:
@@ -135,12 +137,9 @@ def check_namespace(namespace: Any) -> str:
     raise ValueError(f"cache_namespace must be a non-empty string, not {namespace!r}.")
 
 
-def check_ttl(ttl: Any) -> float:
+def check_ttl(ttl: Any) -> float | None:
     """A TTL in seconds."""
-    amount = ttl.total_seconds() if isinstance(ttl, dt.timedelta) else ttl
-    if isinstance(amount, (int, float)) and not isinstance(amount, bool) and math.isfinite(amount):
-        return amount
-    raise ValueError(f"cache_ttl must be a finite number of seconds or a timedelta, not {ttl!r}.")
+    return lifetime("cache_ttl", ttl)
 
 
 def check_budget(budget: Any, shape: Shape | None) -> None:

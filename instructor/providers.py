@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 import msgspec
+from msgspec.structs import replace
 
 from .mode import Mode
 
@@ -40,12 +41,17 @@ class Provider(enum.Enum):
     OPENROUTER = "openrouter"
 
 
+_CLIENT = ("_base_url", "api_key", "_client._auth", "_client._params")
+"""Where the clients that are made by one generator (OpenAI's, Anthropic's, Groq's) keep address and account."""
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to know about a provider.
 
     `clients` and `async_clients` are the SDK's classes, the first of which is made by `from_provider`; `call` is
     where they keep the function that asks, `completion` what it returns. `identity` is where a client says what its
-    address is (first) and whose account it uses. `key_env` are the variables that may hold a key;
+    address is (first) and whose account it uses, `loose` where it keeps what may be changed in place. `variants` are
+    rows for clients of the SDK that keep their account elsewhere. `key_env` are the variables that may hold a key;
     `direct` are the HTTP clients, sync and async, for what runs on this machine and no proxy stands before.
     """
 
@@ -58,17 +64,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     call: str = "chat.completions.create"
     async_call: str = "chat.completions.create"
     completion: str = "openai.types.chat:ChatCompletion"
-    identity: tuple[str, ...] = (
-        "_base_url",
-        "api_key",
-        "organization",
-        "project",
-        "_custom_headers",
-        "_custom_query",
-        "_api_key_provider",
-        "_client.headers",
-        "_client.auth",
-    )
+    identity: tuple[str, ...] = (*_CLIENT, "organization", "project", "_api_key_provider")
+    loose: tuple[str, ...] = ("_custom_headers", "_custom_query", "_client.headers._list")
+    variants: tuple[Row, ...] = ()
     key_env: tuple[str, ...] = ()
     fallback_key: str | None = None
     base_url: str | None = None
@@ -83,23 +81,45 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 def _copies_openai(provider: Provider, base_url: str | None, *key_env: str, **quirks: object) -> Row:
     """A provider that copies OpenAI's API is its address and the name of its key."""
-    return msgspec.structs.replace(Row(provider=provider, base_url=base_url, key_env=key_env), **quirks)
+    return replace(Row(provider=provider, base_url=base_url, key_env=key_env), **quirks)
 
 
-_SHARED_IDENTITY = ("_base_url", "api_key", "_custom_headers", "_custom_query", "_client.headers", "_client.auth")
+_AZURE = Row(
+    provider=Provider.AZURE_OPENAI,
+    clients=("openai:AzureOpenAI",),
+    async_clients=("openai:AsyncAzureOpenAI",),
+    identity=(*_CLIENT, "_azure_ad_token", "_azure_ad_token_provider", "_api_version"),
+    key_env=("AZURE_OPENAI_API_KEY",),
+)
+_ANTHROPIC = Row(
+    provider=Provider.ANTHROPIC,
+    dialect="anthropic",
+    package="anthropic",
+    extra="anthropic",
+    clients=("anthropic:Anthropic",),
+    async_clients=("anthropic:AsyncAnthropic",),
+    call="messages.create",
+    async_call="messages.create",
+    completion="anthropic.types:Message",
+    identity=(*_CLIENT, "auth_token", "credentials"),
+    key_env=("ANTHROPIC_API_KEY",),
+)
+_BEDROCK = replace(
+    _ANTHROPIC,
+    clients=("anthropic:AnthropicBedrock",),
+    async_clients=("anthropic:AsyncAnthropicBedrock",),
+    identity=("_base_url", "aws_access_key", "aws_profile", "aws_region"),
+)
+_VERTEX = replace(
+    _ANTHROPIC,
+    clients=("anthropic:AnthropicVertex",),
+    async_clients=("anthropic:AsyncAnthropicVertex",),
+    identity=("_base_url", "project_id", "region"),
+)
 
 ROWS: dict[str, Row] = {
-    "openai": Row(provider=Provider.OPENAI, key_env=("OPENAI_API_KEY",)),
-    "azure_openai": Row(
-        provider=Provider.AZURE_OPENAI,
-        clients=("openai:AzureOpenAI",),
-        async_clients=("openai:AsyncAzureOpenAI",),
-        identity=(
-            *("_base_url", "api_key", "_custom_headers", "_custom_query"),
-            *("_azure_ad_token", "_azure_ad_token_provider", "_api_version"),
-        ),
-        key_env=("AZURE_OPENAI_API_KEY",),
-    ),
+    "openai": Row(provider=Provider.OPENAI, key_env=("OPENAI_API_KEY",), variants=(_AZURE,)),
+    "azure_openai": _AZURE,
     "anyscale": _copies_openai(Provider.ANYSCALE, "https://api.endpoints.anyscale.com/v1", "ANYSCALE_API_KEY"),
     "together": _copies_openai(Provider.TOGETHER, "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
     "databricks": _copies_openai(Provider.DATABRICKS, None, "DATABRICKS_TOKEN", "DATABRICKS_API_KEY"),
@@ -136,22 +156,10 @@ ROWS: dict[str, Row] = {
         clients=("groq:Groq",),
         async_clients=("groq:AsyncGroq",),
         completion="groq.types.chat:ChatCompletion",
-        identity=_SHARED_IDENTITY,
+        identity=_CLIENT,
         key_env=("GROQ_API_KEY",),
     ),
-    "anthropic": Row(
-        provider=Provider.ANTHROPIC,
-        dialect="anthropic",
-        package="anthropic",
-        extra="anthropic",
-        clients=("anthropic:Anthropic", "anthropic:AnthropicBedrock", "anthropic:AnthropicVertex"),
-        async_clients=("anthropic:AsyncAnthropic", "anthropic:AsyncAnthropicBedrock", "anthropic:AsyncAnthropicVertex"),
-        call="messages.create",
-        async_call="messages.create",
-        completion="anthropic.types:Message",
-        identity=(*_SHARED_IDENTITY, "auth_token", "credentials"),
-        key_env=("ANTHROPIC_API_KEY",),
-    ),
+    "anthropic": replace(_ANTHROPIC, variants=(_BEDROCK, _VERTEX)),
     "google": Row(
         provider=Provider.GENAI,
         dialect="google",
@@ -173,6 +181,7 @@ ROWS: dict[str, Row] = {
                 "location",
             )
         ),
+        loose=("_api_client._http_options.headers", "_api_client._http_options.extra_body"),
         key_env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
     ),
 }
@@ -180,13 +189,14 @@ ROWS: dict[str, Row] = {
 
 ROWS["generative-ai"] = ROWS["google"]
 
-BETA = msgspec.structs.replace(
-    ROWS["anthropic"],
+BETA = replace(
+    _ANTHROPIC,
     call="beta.messages.create",
     async_call="beta.messages.create",
     completion="anthropic.types.beta:BetaMessage",
 )
 """Anthropic's beta endpoint, which returns another type."""
+
 
 _MARKS = {
     "azure": Provider.AZURE_OPENAI,

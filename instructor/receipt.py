@@ -7,7 +7,7 @@ the descriptors here, put on the user's class with its first result, do the look
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pydantic
@@ -71,11 +71,21 @@ def attach(value: Any, completion: Any, usage: Any) -> None:
 
 def _carry(kind: type[Any]) -> bool:
     """Let the results of a model look their receipts up, unless it has attributes of those names."""
-    if not issubclass(kind, pydantic.BaseModel) or any(hasattr(kind, name) for name in _NAMES):
+    taken = any(type(getattr(kind, name, Receipt)) not in {type, Receipt} for name in _NAMES)
+    if taken or not issubclass(kind, pydantic.BaseModel) or _leaks(kind.model_config):
         return False
     for name in _NAMES:
         setattr(kind, name, Receipt(name))
     return True
+
+
+def _leaks(config: Mapping[str, Any]) -> bool:
+    """Whether pydantic would take what lies in a result's dictionary for a field of it."""
+    revalidates = config.get("revalidate_instances", "never") != "never"
+    extra = config.get("extra")
+    return bool(
+        (extra == "allow" and config.get("validate_assignment")) or (extra in {"allow", "forbid"} and revalidates)
+    )
 
 
 def _fill(value: pydantic.BaseModel, **receipts: Any) -> None:

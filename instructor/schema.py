@@ -1,10 +1,15 @@
-"""The JSON Schema of a response model, and the rewrites that dialects need of it."""
+"""The JSON Schema of a response model, and what of it an API takes."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import re
+from collections.abc import Container, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, cast
 
 import docstring_parser
+import msgspec
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -48,34 +53,111 @@ def parameters(schema: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in {"required": [], **schema}.items() if key not in {"title", "description"}}
 
 
-def strict(schema: Any) -> Any:
-    """The schema in OpenAI's strict subset: closed objects, every property required, no defaults.
+class Subset(msgspec.Struct, frozen=True):
+    """What an API takes of JSON Schema: these keywords, some of them with these values only.
 
-    Source: OpenAI, "Structured outputs: supported schemas".
+    One that is `exact` holds the answer to the schema, and refuses schemas that leave anything open.
     """
-    if isinstance(schema, list):
-        return [strict(item) for item in schema]
-    if not isinstance(schema, dict):
+
+    keywords: frozenset[str]
+    values: Mapping[str, Container[Any]]
+    exact: bool = True
+    all_required: bool = False
+    recursive: bool = True
+
+
+_COMMON = frozenset({"type", "title", "description", "enum", "properties", "required", "items", "anyOf", "$defs"})
+_CLOSED = _COMMON | {"const", "additionalProperties", "format"}
+_BOUNDS = frozenset({"minimum", "maximum", "minItems", "maxItems"})
+_NUMBERS = frozenset({"multipleOf", "exclusiveMinimum", "exclusiveMaximum"})
+_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
+
+# Source: OpenAI, "Structured outputs: supported schemas". Not `pattern`: it knows no lookaround.
+OPENAI = Subset(_CLOSED | _BOUNDS | _NUMBERS, {"format": _FORMATS}, all_required=True)
+# Source: Anthropic, "Structured outputs: JSON Schema limitations".
+ANTHROPIC = Subset(_CLOSED | {"minItems"}, {"format": _FORMATS | {"uri"}, "minItems": (0, 1)}, recursive=False)
+# Source: Gemini API reference, GenerationConfig.responseJsonSchema.
+GOOGLE = Subset(_COMMON | _BOUNDS | {"format", "prefixItems", "additionalProperties"}, {}, exact=False)
+
+
+def fit(schema: dict[str, Any], subset: Subset) -> dict[str, Any] | None:
+    """The schema in the words of `subset`, its descriptions saying the rest; None where it has no exact form."""
+    if not subset.recursive and _is_recursive(schema):
+        return None
+    try:
+        return cast("dict[str, Any]", _fitted(schema, subset))
+    except _OpenError:
+        return None
+
+
+class _OpenError(Exception):
+    """A part of a schema lets anything in."""
+
+
+def _is_recursive(schema: dict[str, Any]) -> bool:
+    uses = {name: _REFERENCE.findall(json.dumps(part)) for name, part in schema.get("$defs", {}).items()}
+    try:
+        TopologicalSorter(uses).prepare()
+    except CycleError:
+        return True
+    return False
+
+
+_REFERENCE = re.compile(rf'"\$ref": "{re.escape(DEFINITIONS)}([^"]+)"')
+
+
+def _fitted(schema: Any, subset: Subset) -> Any:
+    if subset.exact and _is_open(schema):
+        raise _OpenError
+    if not isinstance(schema, dict) or schema.keys() == {"$ref"}:
         return schema
-    if "$ref" in schema:
-        return {"$ref": schema["$ref"]}
-    if len(schema.get("allOf", ())) == 1:
-        return strict({**{k: v for k, v in schema.items() if k != "allOf"}, **schema["allOf"][0]})
-    return _closed(
-        {("anyOf" if key == "oneOf" else key): value for key, value in schema.items() if key not in _NOT_STRICT}
+    said = _reworded(schema, subset)
+    made = {
+        key: _inside(key, value, subset)
+        for key, value in said.items()
+        if key in subset.keywords and value in subset.values.get(key, [value])
+    }
+    told = ", ".join(
+        f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in said.items() if key not in made
     )
+    if told:
+        made["description"] = "\n\n".join(filter(None, [said.get("description"), f"{{{told}}}"]))
+    if subset.exact and said.get("type") == "object":
+        required = {"required": list(said.get("properties", ()))} if subset.all_required else {}
+        return {**made, **required, "additionalProperties": False}
+    return made
 
 
-_NOT_STRICT = frozenset({"default", "discriminator"})
-_NAMED = ("properties", "$defs")
-_LITERAL = frozenset({"enum", "const", "required", "examples"})
+def _is_open(schema: Any) -> bool:
+    """Whether it lets in any value, any key or any item: no API holds an answer to that."""
+    if not isinstance(schema, dict):
+        return schema is not False
+    more = schema.get("additionalProperties", False) is not False
+    return more or bool(schema.keys() & _LOOSE) or not schema.keys() & _FIRM
 
 
-def _closed(schema: dict[str, Any]) -> dict[str, Any]:
-    made = {key: value if key in _LITERAL else strict(value) for key, value in schema.items() if key not in _NAMED}
-    named = {key: {name: strict(part) for name, part in schema[key].items()} for key in _NAMED if key in schema}
-    if schema.get("type") != "object":
-        return {**made, **named}
-    # A free-form mapping has no strict form; the API says so better than we could.
-    closing = {} if "additionalProperties" in schema else {"additionalProperties": False}
-    return {**made, **named, **closing, "required": list(schema.get("properties", ()))}
+_LOOSE = {"patternProperties", "prefixItems"}
+_FIRM = {"type", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"}
+
+
+def _reworded(schema: dict[str, Any], subset: Subset) -> dict[str, Any]:
+    """The schema with references alone, unions in one word, and constants as enums where there are no constants."""
+    said = {_SYNONYMS.get(key, key): value for key, value in schema.items() if key != "discriminator"}
+    if "$ref" in said:  # nothing may stand beside a reference: words about it stand around it
+        said["anyOf"] = [{"$ref": said.pop("$ref")}]
+    if type(said.get("const")) in _LISTABLE and "const" not in subset.keywords:
+        said["enum"] = [said.pop("const")]
+    return said
+
+
+_SYNONYMS = {"oneOf": "anyOf", "allOf": "anyOf"}  # pydantic writes an `allOf` only around one reference
+_LISTABLE = (str, int, float)  # what every API takes in an enum
+
+
+def _inside(key: str, value: Any, subset: Subset) -> Any:
+    """The value of a keyword, with the schemas in it fitted."""
+    if key in {"properties", "$defs"}:
+        return {name: _fitted(part, subset) for name, part in value.items()}
+    if key in {"anyOf", "prefixItems"}:
+        return [_fitted(part, subset) for part in value]
+    return _fitted(value, subset) if key in {"items", "additionalProperties"} else value

@@ -30,6 +30,8 @@ def nothing(usage: Any) -> Any:
 def _each_number(usage: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(usage, pydantic.BaseModel):
         return usage.model_copy(update={name: _each_number(value, change) for name, value in usage})
+    if isinstance(usage, list):
+        return [_each_number(value, change) for value in usage]
     if isinstance(usage, dict):
         return {name: _each_number(value, change) for name, value in usage.items()}
     return change(usage) if _is_number(usage) else usage

@@ -48,6 +48,11 @@ def describes(key, found):
     return found == describe(key, found.partition(" ")[2])
 
 
+def volume(directory):
+    """Bytes that a DiskCache's file takes together with its logs."""
+    return sum(path.stat().st_size for path in directory.glob("cache.sqlite3*"))
+
+
 def fork(work, seconds=30):
     """Start `work` in a child, which ends after `seconds` at the latest and exits with 0 if `work` was true."""
     pid = os.fork()

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from cache_tools import chance, describe, describes, fork, in_child, wait_for
+from cache_tools import chance, describe, describes, fork, in_child, volume, wait_for
 
 from instructor.cache.base import CacheWarning
 from instructor.cache.disk import DiskCache
@@ -364,7 +364,7 @@ def _read_then_write(directory):
     os.setuid(NOBODY)
     cache = DiskCache(directory)
     assert [cache.get("key"), cache.get("absent")] == ["text", None]
-    with pytest.raises(OSError, match="can only be read"):
+    with pytest.raises(sqlite3.OperationalError, match="attempt to write a readonly database"):
         cache.set("new", "text")
     assert cache.get("key") == "text"
     directory.chmod(0o700)
@@ -439,7 +439,7 @@ def test_a_reader_that_never_ends(directory):
             _store(cache, 400)
         stored = len(cache)
 
-        assert (5 < stored < 100, cache.volume() < limit, describes("0", cache.get("0"))) == (True, True, True)
+        assert (5 < stored < 100, volume(directory) < limit, describes("0", cache.get("0"))) == (True, True, True)
 
         reader.execute("COMMIT")
         cache.set("key", "text")

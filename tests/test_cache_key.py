@@ -696,7 +696,7 @@ def test_keys_stand_still():
     """The key of this question was this one yesterday: whoever changes how it is written down bumps `FORMAT`."""
     key = make_cache_key(messages=[{"role": "user", "content": "hi"}], model="m", response_model=None, mode="TOOLS")
 
-    assert key == "2475d76cf342a38d34e3a2b8f5899df972e3abcbca730d6ae615ab184fbdbdec"
+    assert key == "13c5404a741bf894fbe06415932cd4b228f9572e67f5f6e743cba737d004d37d"
 
 
 # --- D4: arguments without an identity ----------------------------------------------------------------------------

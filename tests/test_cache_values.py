@@ -644,7 +644,7 @@ def planted():
             second = client.create(User)
         return first, second, paid, len(calls)
 
-    plant.key, plant.entry, plant.store = key, store.held[key], store
+    plant.key, plant.entry, plant.store, plant.client = key, store.held[key], store, client
     return plant
 
 
@@ -749,7 +749,7 @@ def test_none_is_a_miss_without_a_word(ask, fake):
 @pytest.mark.fault("A5")
 def test_a_bad_entry_is_counted_and_warned_of_once(planted):
     """Damage is counted each time, and complained of once a minute."""
-    client, _ = local_client(planted.store)
+    client = planted.client
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(3):

@@ -5,7 +5,7 @@ import inspect
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import anthropic as anthropic_sdk
 import golden
@@ -19,11 +19,12 @@ from groq.types.chat import ChatCompletion as GroqCompletion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from instructor.dialects import anthropic, google, openai
-from instructor.dialects.base import Call, Dialect, Reply
+from instructor.dialects.base import Call, Dialect, Reply, listed
 from instructor.mode import Mode
+from instructor.schema import ANTHROPIC, GOOGLE, OPENAI, fit, schema_of
 from instructor.shape import compile_shape
 
 DIALECTS: dict[str, Dialect] = {"openai": openai, "anthropic": anthropic, "google": google}
@@ -273,6 +274,23 @@ def test_an_odd_completion_has_said_nothing(dialect, completion):
     assert expected == (reply.text or "", reply.calls, reply.finish)
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"a": 1}, '{"a": 1}'),
+        ([{"type": "thinking"}, {"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
+    ],
+)
+def test_openai_is_imitated_with_parts_and_with_data(content, text):
+    """Text may come in parts, and JSON decoded; so may arguments, and none at all are an empty object."""
+    functions = [{"name": "f", "arguments": {"a": 1}}, {"name": "f", "arguments": None}]
+    message = {"content": content, "tool_calls": [{"id": "t1", "function": function} for function in functions]}
+    reply = openai.read(ChatCompletion.construct(choices=[{"message": message}]))
+
+    expected = (text, (Call("t1", "f", '{"a": 1}'), Call("t1", "f", "{}")))
+    assert expected == (reply.text, reply.calls)
+
+
 def test_openai_filters_may_leave_no_message():
     """Azure's content filter takes the message away; what is left says that it was the filter."""
     reply = openai.read(ChatCompletion.construct(choices=[{"index": 0, "finish_reason": "content_filter"}]))
@@ -352,22 +370,6 @@ def test_messages_in_the_sdks_own_form_pass_as_they_are(dialect, message):
     assert [message] == (asked.get("messages") or asked["contents"])
 
 
-def test_anthropic_takes_openai_tool_history():
-    """Earlier tool calls and their results become Anthropic's blocks."""
-    function = {"name": "f", "arguments": '{"a": 1}'}
-    history = [
-        {"role": "assistant", "content": "let me see", "tool_calls": [{"id": "t1", "function": function}]},
-        {"role": "tool", "tool_call_id": "t1", "content": "2"},
-    ]
-    use = {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}}
-    expected = [
-        {"role": "assistant", "content": [{"type": "text", "text": "let me see"}, use]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "2"}]},
-    ]
-
-    assert expected == anthropic.ask({"messages": history}, None, Mode.TOOLS)["messages"]
-
-
 def test_anthropic_keeps_the_rest_of_an_output_config():
     """The format stands beside what the user said of the output."""
     asked = anthropic.ask({**QUESTION, "output_config": {"effort": "low"}}, SHAPE, Mode.JSON_SCHEMA)
@@ -375,39 +377,128 @@ def test_anthropic_keeps_the_rest_of_an_output_config():
     assert {"effort", "format"} == set(asked["output_config"])
 
 
-def test_anthropic_schemas_are_closed_and_bounds_told_in_words():
-    """What the API does not enforce moves to the description; a property may have the name of a keyword."""
-    schema = {
-        "type": "object",
-        "properties": {
-            "minimum": {"type": "integer", "minimum": 1, "description": "the least"},
-            "either": {"oneOf": [{"$ref": "#/$defs/A"}], "discriminator": {}},
-            "when": {"type": "string", "format": "date"},
-            "secret": {"type": "string", "format": "password"},
-            "some": {"type": "array", "items": {"type": "object"}, "minItems": 1},
-            "one": {"allOf": [{"type": "string"}], "title": "One"},
-            "other": {"$ref": "#/$defs/A", "description": "the other", "default": None},
-            "anything": True,
-        },
-        "$defs": {"A": {"type": "object", "properties": {}}},
-    }
-    expected = {
-        "additionalProperties": False,
-        "type": "object",
-        "properties": {
-            "minimum": {"type": "integer", "description": "the least\n\n{minimum: 1}"},
-            "either": {"anyOf": [{"$ref": "#/$defs/A"}]},
-            "when": {"type": "string", "format": "date"},
-            "secret": {"type": "string", "description": '{format: "password"}'},
-            "some": {"type": "array", "items": {"additionalProperties": False, "type": "object"}, "minItems": 1},
-            "one": {"title": "One", "type": "string"},
-            "other": {"anyOf": [{"$ref": "#/$defs/A"}], "description": "the other"},
-            "anything": True,
-        },
-        "$defs": {"A": {"additionalProperties": False, "type": "object", "properties": {}}},
-    }
+# Schemas: what an API does not take is told in words, and what it cannot hold an answer to is not sent as exact.
 
-    assert expected == anthropic.closed(schema)
+WIDE = {
+    "type": "object",
+    "properties": {
+        "minimum": {"type": "integer", "minimum": 1, "description": "the least"},
+        "either": {"oneOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}], "discriminator": {}},
+        "when": {"type": "string", "format": "date"},
+        "where": {"type": "string", "format": "uri"},
+        "some": {"type": "array", "items": {"$ref": "#/$defs/A"}, "minItems": 1, "uniqueItems": True},
+        "one": {"allOf": [{"$ref": "#/$defs/A"}], "title": "One"},
+        "other": {"$ref": "#/$defs/A", "description": "the other", "default": None},
+        "const": {"const": "x", "type": "string"},
+        "yes": {"const": True, "type": "boolean"},
+    },
+    "$defs": {
+        "A": {"type": "object", "properties": {}},
+        "B": {"type": "object", "properties": {}, "additionalProperties": False},
+    },
+}
+SOME = {"type": "array", "items": {"$ref": "#/$defs/A"}}
+FITTED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "openai": (OPENAI, {
+        "minimum": {"type": "integer", "minimum": 1, "description": "the least"},
+        "where": {"type": "string", "description": '{format: "uri"}'},
+        "some": {**SOME, "minItems": 1, "description": "{uniqueItems: true}"},
+    }),
+    "anthropic": (ANTHROPIC, {
+        "minimum": {"type": "integer", "description": "the least\n\n{minimum: 1}"},
+        "some": {**SOME, "minItems": 1, "description": "{uniqueItems: true}"},
+    }),
+    "google": (GOOGLE, {
+        "some": {**SOME, "minItems": 1, "description": "{uniqueItems: true}"},
+        "const": {"enum": ["x"], "type": "string"},
+        "yes": {"type": "boolean", "description": "{const: true}"},
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("subset", "changed"), FITTED.values(), ids=FITTED)
+def test_schemas_are_said_in_the_words_that_an_api_takes(subset, changed):
+    """References stand alone, unions are `anyOf`, the rest is told; a property may have the name of a keyword."""
+    kept = copy.deepcopy(WIDE)
+    ends = {"additionalProperties": False} if subset.exact else {}
+    ends |= {"required": []} if subset is OPENAI else {}
+    expected = {
+        "type": "object",
+        "properties": {
+            **WIDE["properties"],
+            "either": {"anyOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}]},
+            "one": {"anyOf": [{"$ref": "#/$defs/A"}], "title": "One"},
+            "other": {"anyOf": [{"$ref": "#/$defs/A"}], "description": "the other\n\n{default: null}"},
+            **changed,
+        },
+        "$defs": {name: {**part, **ends} for name, part in WIDE["$defs"].items()},
+        **ends,
+    }
+    if subset is OPENAI:
+        expected["required"] = list(WIDE["properties"])
+
+    assert expected == fit(WIDE, subset)
+    assert kept == WIDE
+
+
+class Tree(BaseModel):
+    """What has parts like itself."""
+
+    parts: list["Tree"] = []
+
+
+class Table(BaseModel):
+    """A value for every name."""
+
+    rows: dict[str, int]
+
+
+class Open(BaseModel, extra="allow"):
+    """What may hold more than it says."""
+
+    name: str
+
+
+class Pair(BaseModel):
+    """Values by their place."""
+
+    both: tuple[int, str]
+
+
+class Anything(BaseModel):
+    """A value of any kind."""
+
+    value: Any
+
+
+class Patterned(BaseModel):
+    """A value for names of a kind."""
+
+    rows: dict[Annotated[str, StringConstraints(pattern="^a")], int]
+
+
+OPEN = (Table, Open, Pair, Anything, Patterned)
+
+
+@pytest.mark.parametrize("model", [Tree, *OPEN])
+def test_what_no_api_holds_an_answer_to_is_asked_for_all_the_same(model):
+    """A schema without an exact form goes as a plain tool or in words; OpenAI takes a recursive one."""
+    shape = compile_shape(model)
+    ours = openai.ask(QUESTION, shape, Mode.TOOLS_STRICT)["tools"][0]["function"]
+
+    assert (model is Tree) == ours.get("strict", False)
+    assert model is Tree or shape.parameters == ours["parameters"]
+    expected = anthropic.ask(QUESTION, shape, Mode.TOOLS)
+    assert expected == anthropic.ask(QUESTION, shape, Mode.TOOLS_STRICT)
+    expected = anthropic.ask(QUESTION, shape, Mode.JSON)
+    assert expected == anthropic.ask(QUESTION, shape, Mode.JSON_SCHEMA)
+
+
+def test_google_takes_open_schemas():
+    """Its subset knows mappings, tuples and free values."""
+    expected = [schema_of(model)["properties"] for model in (Table, Pair, Anything)]
+
+    assert expected == [fit(schema_of(model), GOOGLE)["properties"] for model in (Table, Pair, Anything)]
 
 
 def test_anthropic_thoughts_are_not_the_answer():
@@ -441,8 +532,8 @@ def test_anthropic_refusals_have_words(details, words):
 
 
 def test_anthropic_gets_its_own_blocks_back():
-    """Signed thoughts come back as they were, empty texts (which the API refuses) do not."""
-    blocks = [*BY_CALL["anthropic"].content, {"type": "text", "text": ""}]
+    """Signed thoughts come back as they were, blank texts (which the API refuses) do not."""
+    blocks = [*BY_CALL["anthropic"].content, {"type": "text", "text": " \n"}]
     completion = anthropic_said([block if isinstance(block, dict) else block.model_dump() for block in blocks])
     said, answer = ask_again(anthropic, Mode.TOOLS, {"messages": []}, completion)["messages"]
 
@@ -486,18 +577,6 @@ def test_google_config_is_honoured(kind):
     assert before == config
 
 
-def test_google_config_may_be_written_in_camel_case():
-    """The SDK takes both spellings, but not both at once."""
-    config = {"maxOutputTokens": 9, "systemInstruction": types.Content(parts=[types.Part(text="be brief")])}
-    made = google.ask({**QUESTION, "config": config}, SHAPE, Mode.JSON)["config"]
-
-    assert (9, [types.Part(text="be brief"), {"text": "You extract people."}]) == (
-        made["max_output_tokens"],
-        made["system_instruction"],
-    )
-    assert "maxOutputTokens" not in made
-
-
 def test_google_takes_one_schema():
     """Ours replaces the one that the user's config names in another way."""
     made = google.ask({**QUESTION, "config": {"response_schema": User}}, SHAPE, Mode.JSON_SCHEMA)["config"]
@@ -531,7 +610,7 @@ def test_google_contents_pass_as_they_are(contents):
     again = ask_again(google, Mode.JSON, asked, IN_TEXT["google"])["contents"]
 
     assert contents == asked["contents"]
-    assert (google.listed(contents), "model", "user") == (again[:-2], again[-2]["role"], again[-1]["role"])
+    assert (listed(contents), "model", "user") == (again[:-2], again[-2]["role"], again[-1]["role"])
 
 
 def test_google_contents_follow_the_messages():
@@ -540,49 +619,6 @@ def test_google_contents_follow_the_messages():
 
     expected = [{"role": "user", "parts": [{"text": "hello"}]}, "there"]
     assert expected == asked["contents"]
-
-
-def test_google_takes_openai_tool_history():
-    """Earlier tool calls and their results become Google's parts; a result is named by the call that it answers."""
-    function = {"name": "f", "arguments": '{"a": 1}'}
-    history = [
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "t1", "function": function}]},
-        {"role": "tool", "tool_call_id": "t1", "content": "2"},
-    ]
-    expected = [
-        {"role": "model", "parts": [{"function_call": {"name": "f", "args": {"a": 1}}}]},
-        {"role": "user", "parts": [{"function_response": {"name": "f", "response": {"output": "2"}}}]},
-    ]
-
-    assert expected == google.ask({"messages": history}, None, Mode.TOOLS)["contents"]
-
-
-def test_a_tool_call_that_is_not_json_can_still_be_spoken_of():
-    """A model's broken arguments in the history are passed on as text."""
-    expected = {"arguments": "{"}
-    assert expected == anthropic.data_of({"arguments": "{"})
-
-
-def test_google_references_stand_alone_and_constants_are_enums():
-    """The API takes nothing beside a reference, and knows no constants; properties may have such names."""
-    schema = {
-        "properties": {
-            "const": {"$ref": "#/$defs/A", "description": "words"},
-            "a": {"const": "x", "type": "string"},
-            "b": {"const": True},
-        },
-        "default": {"const": 1},
-    }
-    expected = {
-        "properties": {
-            "const": {"anyOf": [{"$ref": "#/$defs/A"}], "description": "words"},
-            "a": {"type": "string", "enum": ["x"]},
-            "b": {"const": True},
-        },
-        "default": {"const": 1},
-    }
-
-    assert expected == google.lone(schema)
 
 
 def test_google_thoughts_are_not_the_answer():

@@ -101,7 +101,7 @@ def test_a_miss_is_shared_with_those_who_ask_the_same(plan: Plan, cache: AutoCac
     assert isinstance(share, Share)
     assert plan.slot is not None
     assert plan.slot.key == share.key
-    assert isinstance(next(share.work()), Load), "a leader looks again: somebody may have just been answered"
+    assert isinstance(next(share.work(None)), Load), "a leader looks again: somebody may have just been answered"
 
 
 def test_a_follower_gets_an_object_of_its_own(plan: Plan) -> None:

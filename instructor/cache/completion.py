@@ -68,7 +68,10 @@ def restore(kept: Kept, kind: str) -> Any:
     Raises:
         ValueError: the text is not what the SDK's class takes.
     """
-    completion = _WAYS[kept.how](bytes(kept.data), kind)
+    try:
+        completion = _WAYS[kept.how](bytes(kept.data), kind)
+    except pydantic.ValidationError:  # kept by another version of the SDK
+        completion = _WAYS["lenient"](bytes(kept.data), kind)
     if kept.plain:
         fields = json.loads(bytes(kept.data))
         vars(completion).update({name: fields[name] for name in kept.plain})

@@ -28,50 +28,52 @@ BEGIN = f"""
     PRAGMA user_version = {FORMAT};
     COMMIT;
 """
-SETTINGS = (
-    "PRAGMA synchronous = NORMAL",
-    "PRAGMA wal_autocheckpoint = 0",  # the cache folds the log itself, to keep within its size
-    "PRAGMA secure_delete = OFF",  # on in Debian's builds: it would write every freed page
-    "PRAGMA mmap_size = 0",  # a cold page through mmap costs thirty times a read
-)
-LOOK = "SELECT id, used, expires, key, value FROM entries LIMIT 0"
+# The cache folds the log itself, to keep within its size. Debian's builds delete securely: they would write every freed
+# page. A cold page through mmap costs thirty times a read.
+SETTINGS = """
+    PRAGMA synchronous = NORMAL;
+    PRAGMA wal_autocheckpoint = 0;
+    PRAGMA secure_delete = OFF;
+    PRAGMA mmap_size = 0;
+"""
 FIND = "SELECT key, expires, value FROM entries WHERE id = ?"
-PEEK = "SELECT 1 FROM entries WHERE id = ? AND key = ? AND (expires IS NULL OR expires > ?)"
+HAS = "SELECT count(*) FROM entries WHERE id = ? AND key = ? AND (expires IS NULL OR expires > ?)"
 COUNT = "SELECT (SELECT count(*) FROM entries) - (SELECT count(*) FROM entries WHERE expires <= ?)"
-TOUCH = "UPDATE entries SET used = ? WHERE id = ?"
-PUT = "INSERT INTO entries (id, used, expires, key, value) VALUES (?, ?, ?, ?, ?)"
+NEWEST = "SELECT max(used) FROM entries"
+TOUCH = "UPDATE entries SET used = max(?, 1 + (SELECT max(used) FROM entries)) WHERE id = ?"
+PUT = """
+    INSERT INTO entries (id, used, expires, key, value)
+    VALUES (?, max(?, 1 + coalesce((SELECT max(used) FROM entries), 0)), ?, ?, ?)
+"""
 DROP = "DELETE FROM entries WHERE id = ?"
+DROP_ALIVE = "DELETE FROM entries WHERE id = ? AND key = ? AND (expires IS NULL OR expires > ?)"
 DROP_EXPIRED = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE expires <= ? ORDER BY expires LIMIT 64)"
 DROP_OLDEST = "DELETE FROM entries WHERE id = (SELECT id FROM entries ORDER BY used LIMIT 1)"
 CLEAR = "DELETE FROM entries"
 
 
-def check_format(cursor: sqlite3.Cursor, path: str) -> None:
+def check_format(cursor: sqlite3.Cursor) -> None:
     """Raise `DatabaseError` unless the file is a cache, and `NotSupportedError` if it is a later release's."""
     application, version = pragma(cursor, "application_id"), pragma(cursor, "user_version")
     if application == APPLICATION and version > FORMAT:
-        raise sqlite3.NotSupportedError(f"{path} has format {version}, this release knows {FORMAT}: upgrade instructor")
+        raise sqlite3.NotSupportedError(
+            f"the file has format {version}, this release knows {FORMAT}: upgrade instructor"
+        )
     if (application, version) != (APPLICATION, FORMAT):
         raise sqlite3.DatabaseError(f"application {application:#x}, format {version}: not a cache")
-    try:
-        cursor.execute(LOOK).fetchone()  # also opens the log
-    except sqlite3.OperationalError as error:
-        if "no such" in str(error):
-            raise sqlite3.DatabaseError(str(error)) from error
-        raise
 
 
 def newest(cursor: sqlite3.Cursor) -> int:
     """The last place taken in the order of use."""
-    (place,) = cursor.execute("SELECT max(used) FROM entries").fetchone()
-    if place is not None and not (isinstance(place, int) and 0 <= place < 2**62):
+    place = cursor.execute(NEWEST).fetchone()[0] or 0
+    if not (isinstance(place, int) and 0 <= place < 2**62):
         raise sqlite3.DatabaseError(f"an entry was used at {place!r}")
-    return place or 0
+    return place
 
 
 def shorten(cursor: sqlite3.Cursor, pages: int) -> None:
-    """Take so many of the free pages off the end of the file."""
-    for _ in range(pages):
+    """Take free pages off the end of the file, as long as it has more than `pages`."""
+    for _ in range(pragma(cursor, "page_count") - pages):
         cursor.execute("PRAGMA incremental_vacuum(1)")  # one step of a statement frees one page, and one is all we get
 
 
@@ -85,3 +87,8 @@ def pragma(cursor: sqlite3.Cursor, name: str) -> int:
     """What SQLite says of the file."""
     (value,) = cursor.execute(f"PRAGMA {name}").fetchone()
     return int(value)
+
+
+def tells_damage(error: Exception) -> bool:
+    """Whether `error` says that the file is not what it should be; sqlite3 raises subclasses for almost all else."""
+    return type(error) is sqlite3.DatabaseError or str(error).startswith("no such table")

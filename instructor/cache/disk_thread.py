@@ -1,23 +1,20 @@
 """One thread's connection to a cache file, and what becomes of all of them when the process forks.
 
 A cursor shared between threads crashes CPython 3.11.7, so each thread has its own. SQLite keeps the locks of a process
-in tables that a child inherits without the locks, so a connection must not live through a fork, not even unused: all
-are closed just before, and each thread opens anew when it needs to.
+in tables that a child inherits without the locks, so a connection must not live through a fork, not even unused: a fork
+waits until no thread is inside SQLite and closes them all, and each thread opens anew when it needs to.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import threading
 import weakref
 from contextlib import suppress
 
+from . import disk_table as table
 from .disk_file import CacheFile, Identity
-
-_LONGEST_OPERATION = 2.0
-"""Seconds that a fork waits for a thread inside SQLite; past that the child gives up the connection unclosed."""
 
 
 class Thread:
@@ -25,26 +22,33 @@ class Thread:
 
     def __init__(self, file: CacheFile) -> None:
         self.file = file
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # of many entries: what is called under it, a clock or a warning, may fork
         self.cursor: sqlite3.Cursor | None = None
-        self.identity: Identity = None
-        self.writable = True
-        self.hits = 0
+        self.identity: Identity | None = None
+        self.reads = 0
         with _gate:
             _threads[id(self)] = self
 
-    def open(self) -> sqlite3.Cursor:
-        """The cursor, of a connection made now if there is none. The caller holds the lock."""
-        if self.cursor is None:
-            self.cursor = self.file.open()
-            self.identity, self.writable = self.file.identity(), self.file.writable()
-        return self.cursor
+    def open(self) -> tuple[sqlite3.Cursor, int]:
+        """A new connection's cursor, and the last place taken in the order of use. The caller holds the lock."""
+        with self.file.opening():
+            cursor = self.file.connect()
+            try:
+                table.check_format(cursor)
+                newest = table.newest(cursor)  # also opens the log, which is part of the identity
+                cursor.executescript(table.SETTINGS)
+            except BaseException:
+                _close(cursor)
+                raise
+            finally:
+                self.identity = self.file.identity()
+        self.cursor = cursor
+        return cursor, newest
 
     def confirm(self) -> None:
-        """Raise ESTALE unless the file at the path is still the one that is open, for all that it now allows."""
-        found = self.file.identity()
-        if found is None or found != self.identity or (not self.writable and self.file.writable()):
-            raise OSError(errno.ESTALE, "the cache's file was replaced", self.file.path)
+        """Raise FileNotFoundError unless the file at the path is still the one that is open."""
+        if self.file.identity() != self.identity:
+            raise FileNotFoundError(f"{self.file.path} was replaced")
 
     def close(self) -> None:
         """Close the connection, when whoever uses it is done."""
@@ -53,14 +57,18 @@ class Thread:
 
     def let_go(self) -> None:
         """Close the connection. The caller holds the lock."""
-        cursor, self.cursor, self.identity = self.cursor, None, None
+        cursor, self.cursor = self.cursor, None
         if cursor is not None:
-            with suppress(sqlite3.Error):
-                cursor.close()  # a statement left in it, as an error leaves one, would keep SQLite from closing
-                cursor.connection.close()
+            _close(cursor)
 
     def __del__(self) -> None:
         self.let_go()
+
+
+def _close(cursor: sqlite3.Cursor) -> None:
+    with suppress(sqlite3.Error):
+        cursor.close()  # a statement left in it, as an error leaves one, would keep SQLite from closing
+        cursor.connection.close()
 
 
 class PerThread(threading.local):
@@ -78,7 +86,6 @@ def threads_of(file: CacheFile) -> list[Thread]:
 _threads: weakref.WeakValueDictionary[int, Thread] = weakref.WeakValueDictionary()
 _gate = threading.Lock()
 _held: list[Thread] = []
-_given_up: list[sqlite3.Cursor] = []
 
 
 def _all() -> list[Thread]:
@@ -89,27 +96,16 @@ def _all() -> list[Thread]:
 def _before_fork() -> None:
     _gate.acquire()
     for thread in _all():
-        if thread.lock.acquire(timeout=_LONGEST_OPERATION):
-            thread.let_go()
-            _held.append(thread)
+        thread.lock.acquire()
+        thread.let_go()
+        _held.append(thread)
 
 
-def _after_fork_in_parent() -> None:
+def _after_fork() -> None:
     while _held:
         _held.pop().lock.release()
     _gate.release()
 
 
-def _after_fork_in_child() -> None:
-    global _gate  # noqa: PLW0603 - whoever held it is not in this process
-    _gate = threading.Lock()
-    _held.clear()
-    for thread in _all():
-        thread.lock = threading.Lock()
-        if thread.cursor is not None:
-            _given_up.append(thread.cursor)  # closing it would release locks that the parent has
-            thread.cursor = None
-
-
 if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

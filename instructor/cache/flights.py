@@ -33,6 +33,7 @@ class Flight:
         self.loop = loop
         self.task: Task[None] | None = None
         self.waiting = 0
+        self.terms: Any = None
         self.landing: Future[Landing] = Future()
         self.landing.set_running_or_notify_cancel()  # from now on no waiter can cancel it for the others
 
@@ -62,7 +63,9 @@ class Flights:
             return None, False
         with self._lock:
             flight = self._open.get(key)
-            if flight is not None and inside is not None and flight.loop is inside:
+            if flight is not None and flight.loop is not None and flight.loop.is_closed():
+                flight = None  # nobody will ever land it
+            if flight is not None and _waits_for_ever(flight, inside):
                 return None, False
             leading = flight is None
             if flight is None:
@@ -89,6 +92,12 @@ class Flights:
     def leading(self, key: str) -> frozenset[tuple[int, str]]:
         """What the context that leads `key` has to say of itself."""
         return LEADING.get() | {(id(self), key)}
+
+
+def _waits_for_ever(flight: Flight, inside: AbstractEventLoop | None) -> bool:
+    """Whether its loop stands still, or would if we waited; or we lead, too, and might wait in a ring."""
+    stands = flight.loop is not None and (flight.loop is inside or not flight.loop.is_running())
+    return stands or bool(LEADING.get())
 
 
 _everywhere: weakref.WeakSet[Flights] = weakref.WeakSet()

@@ -85,7 +85,7 @@ def make_cache_key(
         TypeError: something in the question has no stable identity, such as an open file or a function.
     """
     shape = response_model if type(response_model) is Shape else compile_shape(response_model)
-    settled = settings(request_kwargs) if request_kwargs else {}
+    settled = settings(request_kwargs) if request_kwargs else None
     seen = context if shape is not None and shape.uses_context else None
     digest = None if shape is None else shape.digest
     ours = [FORMAT, endpoint, provider, namespace, _SPELLED.get(mode, mode), digest, strict]
@@ -96,17 +96,17 @@ _SPELLED: dict[Any, str] = {spelling: core(mode).value for mode in Mode for spel
 """A mode under each of its names: the name of what it means today."""
 
 
-def settings(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a request that can change its answer."""
+def settings(kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The parameters of a request that can change its answer; None when there are none."""
     if kwargs.keys() <= _PLACED:
-        return {}
+        return None
     kept = {name: value for name, value in kwargs.items() if name not in IRRELEVANT and not _is_absent(value)}
     for name in REAL & kept.keys():
         if type(kept[name]) is int:
             kept[name] = float(kept[name])
     headers = {str(k).lower(): v for k, v in dict(kwargs.get("extra_headers") or {}).items() if not _is_absent(v)}
     shaping = {k: v for k, v in headers.items() if k not in NAMELESS_HEADERS}
-    return {**kept, "extra_headers": shaping} if shaping else kept
+    return ({**kept, "extra_headers": shaping} if shaping else kept) or None
 
 
 def _is_absent(value: object) -> bool:
@@ -141,6 +141,8 @@ def _written(value: Any) -> bytes:
 _ATOMS = frozenset({int, float, bool, type(None), bytes})
 LONG = 4096
 """Characters from which a text stands in a question as its digest."""
+HUGE = 2**18
+"""Characters from which that digest is not remembered, because the text would be kept alive with it."""
 
 
 def _plain(value: Any) -> bool:
@@ -167,7 +169,7 @@ def _tagged(value: Any) -> Any:
     """`value` rebuilt so that the encoder can tell its types apart."""
     kind = type(value)
     if kind is str and len(value) >= LONG:
-        return msgspec.msgpack.Ext(125, _long(value))
+        return msgspec.msgpack.Ext(125, (_long if len(value) < HUGE else _long.__wrapped__)(value))
     if kind in _ATOMS or kind is str:
         return value if _encodable(value) else _ext(1, _beyond(value))
     if kind is list:

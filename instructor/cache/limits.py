@@ -1,4 +1,4 @@
-"""What the stores accept as a size and as a time to live."""
+"""What is accepted as a size and as a time to live."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ def whole(name: str, value: object) -> int:
     return value
 
 
-def lifetime(ttl: object) -> float | None:
+def lifetime(name: str, ttl: object) -> float | None:
     """The seconds that `ttl` means: None is for ever, zero or less is not at all."""
     if ttl is None:
         return None
-    if isinstance(ttl, timedelta):
-        return ttl.total_seconds()
-    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not math.isfinite(ttl):
-        raise ValueError(f"ttl must be a finite number of seconds, a timedelta or None, got {ttl!r}")
-    return float(ttl)
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+        raise ValueError(f"{name} must be a finite number of seconds, a timedelta or None, got {ttl!r}")
+    return seconds

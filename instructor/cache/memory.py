@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -40,13 +41,11 @@ class AutoCache(BaseCache):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._maxsize = whole("maxsize", maxsize)
-        self._maxbytes = None if maxbytes is None else whole("maxbytes", maxbytes)
+        self._maxbytes = math.inf if maxbytes is None else whole("maxbytes", maxbytes)
         self._honor_ttl = honor_ttl
         self._clock = clock
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-        _caches.add(self)
+        self._start()
 
     def get(self, key: str) -> Any | None:
         """The value stored under `key`, which is now the one used last, or None."""
@@ -63,14 +62,15 @@ class AutoCache(BaseCache):
 
     def set(self, key: str, value: Any, ttl: float | None = None) -> None:
         """Store `value` under `key`, forgetting what was used longest ago where room is needed."""
-        seconds = lifetime(ttl) if self._honor_ttl else None
-        size = 0 if self._maxbytes is None else _utf8_length(value)
+        seconds = lifetime("ttl", ttl) if self._honor_ttl else None
+        size = 0 if self._maxbytes == math.inf else _utf8_length(value)
         with self._lock:
             self._drop(key)
-            if self._keepable(size, seconds):
+            if size <= self._maxbytes and (seconds is None or seconds > 0):
                 self._entries[key] = _Entry(value, size, None if seconds is None else self._clock() + seconds)
                 self._bytes += size
-                self._evict()
+            while len(self._entries) > self._maxsize or self._bytes > self._maxbytes:
+                self._drop(next(iter(self._entries)))
 
     def delete(self, key: str) -> bool:
         """Forget what is under `key`; whether there was anything."""
@@ -101,12 +101,14 @@ class AutoCache(BaseCache):
             return {**super().__getstate__(), "_entries": self._entries.copy(), "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
-        _caches.add(self)
+        self.__dict__.update(state)
+        self._start()
 
-    def _keepable(self, size: int, seconds: float | None) -> bool:
-        fits = self._maxbytes is None or size <= self._maxbytes
-        return fits and (seconds is None or seconds > 0)
+    def _start(self) -> None:
+        """Begin with a lock that nobody holds, and with what the entries really add up to."""
+        self._lock = threading.Lock()
+        self._bytes = sum(entry.size for entry in self._entries.values())
+        _caches.add(self)
 
     def _alive(self, entry: _Entry) -> bool:
         return entry.expires is None or entry.expires > self._clock()
@@ -116,16 +118,6 @@ class AutoCache(BaseCache):
         if entry is not None:
             self._bytes -= entry.size
         return entry is not None
-
-    def _evict(self) -> None:
-        while len(self._entries) > self._maxsize or (self._maxbytes is not None and self._bytes > self._maxbytes):
-            _, entry = self._entries.popitem(last=False)
-            self._bytes -= entry.size
-
-    def _start_anew_after_fork(self) -> None:
-        # Another thread may have been inside the lock: in the child nobody is left to release it or to finish counting.
-        self._lock = threading.Lock()
-        self._bytes = sum(entry.size for entry in self._entries.values())
 
 
 def _utf8_length(value: object) -> int:
@@ -138,8 +130,9 @@ _caches: weakref.WeakSet[AutoCache] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    # A thread may have been inside the lock: in the child nobody is left to release it, or to finish counting.
     for cache in list(_caches):
-        cache._start_anew_after_fork()  # noqa: SLF001 - the hook is this class's own
+        cache._start()  # noqa: SLF001 - the hook is this class's own
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import warnings
 from collections import Counter
@@ -17,7 +16,6 @@ from .base import BaseCache, CacheWarning
 from .flights import Flights
 
 logger = logging.getLogger("instructor.cache")
-_lock = threading.Lock()
 QUIET = 60.0
 """Seconds between two warnings about the same store."""
 
@@ -72,9 +70,7 @@ def shelf_of(store: Any) -> Shelf:
     try:
         return store.__dict__["_shelf"]  # type: ignore[no-any-return]
     except (AttributeError, KeyError):
-        check_cache(store)
-        with _lock:
-            return store.__dict__.setdefault("_shelf", Shelf(store))  # type: ignore[no-any-return]
+        return check_cache(store).__dict__.setdefault("_shelf", Shelf(store))  # type: ignore[no-any-return]
 
 
 def check_cache(cache: Any) -> BaseCache:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from ..mode import Mode
+from ..schema import Subset, fit
 from ..shape import Shape
+
+CALLED = frozenset({Mode.TOOLS, Mode.TOOLS_STRICT})
+"""The modes that ask for a tool call."""
+MODES = CALLED | {Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON}
 
 Finish: TypeAlias = Literal["stop", "length", "refusal"]
 """Why a model stopped: it was done, it ran out of tokens, or it (or a filter) declined."""
@@ -53,3 +59,63 @@ class Dialect(Protocol):
         self, kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exception, mode: Mode
     ) -> dict[str, Any]:
         """The SDK's arguments for going on after an answer that would not do."""
+
+
+def tool(shape: Shape, place: str, subset: Subset, mode: Mode) -> dict[str, Any]:
+    """The shape as a tool, its schema at `place`; the model is held to it where that is asked for and can be."""
+    exact = fit(shape.parameters, subset) if mode is Mode.TOOLS_STRICT else None
+    schema = {place: shape.parameters} if exact is None else {place: exact, "strict": True}
+    return {"name": shape.name, "description": shape.description, **schema}
+
+
+def joined(contents: Iterable[Any]) -> str | list[Any]:
+    """What there is in the contents, as one text; as a list of parts where some are more than text."""
+    parts = [part for content in contents for part in listed(content) if part]
+    return "\n\n".join(parts) if all(isinstance(part, str) for part in parts) else parts
+
+
+def listed(thing: Any) -> list[Any]:
+    """`thing` as a list: itself, none, or alone."""
+    return [] if thing is None else list(thing) if isinstance(thing, (list, tuple)) else [thing]
+
+
+# Reading: a provider may leave out anything, or send anything in its place.
+
+
+def get(thing: Any, field: str) -> Any:
+    """A field of an SDK's object, or of the dict that some clients give in its place."""
+    return thing.get(field) if isinstance(thing, dict) else getattr(thing, field, None)
+
+
+def items(thing: Any, field: str) -> list[Any]:
+    """The members of a field that holds a list; none where it does not."""
+    found = get(thing, field)
+    return list(found) if isinstance(found, (list, tuple)) else []
+
+
+def first(thing: Any, field: str) -> Any:
+    """The first member of a field that holds a list; None where there is none."""
+    return next(iter(items(thing, field)), None)
+
+
+def together(texts: Iterable[Any]) -> str | None:
+    """The texts as one; None where there is none."""
+    found = [text for text in texts if isinstance(text, str)]
+    return "".join(found) if found else None
+
+
+def call(id_: Any, made: Any, place: str) -> Call:
+    """A tool call whose arguments stand at `place`, as text or as data; none at all are an empty object."""
+    arguments = get(made, place)
+    return Call(str(id_ or ""), str(get(made, "name") or ""), as_json({} if arguments is None else arguments))
+
+
+def as_json(said: Any) -> str:
+    """JSON text, or the text of what was sent decoded."""
+    return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)
+
+
+def dumped(thing: Any) -> Any:
+    """A part of a completion as a request takes it back."""
+    dump = getattr(thing, "model_dump", None)
+    return dump(exclude_none=True, warnings=False) if dump else thing

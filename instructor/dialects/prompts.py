@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..mode import Mode
+from .base import CALLED
+
 FENCE = "Answer with the JSON object in a ```json code block: the data, not its schema."
 
 
@@ -17,11 +20,13 @@ def follow(schema: dict[str, Any]) -> str:
     )
 
 
-def mend_call(problem: Exception) -> str:
-    """Ask for the tool call again."""
-    return f"Validation Error found:\n{problem}\nCall the tool again with these errors fixed."
+def in_words(schema: dict[str, Any], mode: Mode) -> list[str]:
+    """All that there is to say in a mode of words."""
+    return [follow(schema), FENCE] if mode is Mode.MD_JSON else [follow(schema)]
 
 
-def mend_json(problem: Exception) -> str:
-    """Ask for the JSON again."""
+def mend(problem: Exception, mode: Mode) -> str:
+    """Ask for the tool call, or for the JSON, again."""
+    if mode in CALLED:
+        return f"Validation Error found:\n{problem}\nCall the tool again with these errors fixed."
     return f"Correct your JSON. Answer with JSON only, with these errors fixed:\n{problem}"
