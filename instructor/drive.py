@@ -16,6 +16,7 @@ import tenacity
 from .cache.base import BaseCache
 from .cache.flights import LEADING, Flight, Landing
 from .effects import Decide, Effect, Flow, Load, Run, Save, Send, Share, Sleep
+from .exceptions import InstructorError
 
 T = TypeVar("T")
 LATE = "Waited {patience} s for an identical question that is already being asked; raise timeout, or ask again."
@@ -152,7 +153,7 @@ def _share(effect: Share) -> tuple[bool, Any]:
         finally:
             effect.flights.leave(effect.key, flight)
         if _counts(landing, flight, effect):
-            return False, _unpacked(landing)
+            return False, _unpacked(landing, mine=False)
         left = _left(end)
 
 
@@ -188,18 +189,17 @@ def _counts(landing: Landing, flight: Flight, effect: Share) -> bool:
     return not landing.abandoned and (landing.error is None or flight.terms == effect.terms)
 
 
-def _unpacked(landing: Landing) -> Any:
+def _unpacked(landing: Landing, *, mine: bool) -> Any:
     if landing.error is not None:
-        raise _own_copy(landing.error)
+        raise landing.error if mine else _twin(landing.error)
     return landing.result
 
 
-def _own_copy(error: BaseException) -> BaseException:
-    """Raising one object in many places would grow its traceback in all of them."""
-    try:
-        twin = copy.copy(error)
-    except Exception:  # noqa: BLE001  a stranger's class
+def _twin(error: BaseException) -> BaseException:
+    """An error of one's own: one object raised in many places would grow its traceback in all of them."""
+    if not isinstance(error, InstructorError):  # an SDK's, which may not know how to be copied
         return error
+    twin = copy.copy(error)
     twin.__cause__, twin.__suppress_context__ = error.__cause__, True
     return twin
 
@@ -223,7 +223,7 @@ async def _share_async(effect: Share) -> tuple[bool, Any]:
             flight.task = loop.create_task(_lead_async(effect, flight, left))
         landing = await _landed(effect, flight, None if leading else _left(end))
         if leading or _counts(landing, flight, effect):
-            return leading, _unpacked(landing)
+            return leading, _unpacked(landing, mine=leading)
         left = _left(end)
 
 

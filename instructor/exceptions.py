@@ -23,14 +23,11 @@ from typing import Any, NamedTuple
 
 from typing_extensions import Self
 
-_ATTEMPT = """<generation number='{number}'>
-<exception>
-    {error}
-</exception>
-<completion>
-    {completion}
-</completion>
-</generation>"""
+_ATTEMPT = (
+    "<generation number='{}'>\n<exception>\n    {}\n</exception>\n<completion>\n    {}\n</completion>\n</generation>"
+)
+_ATTEMPTS = "<failed_attempts>\n\n{}\n\n</failed_attempts>\n\n<last_exception>\n    {}\n</last_exception>"
+_CUT_OFF = "The output is incomplete: it reached the token limit. Raise max_tokens, or ask for less."
 
 
 class FailedAttempt(NamedTuple):
@@ -44,9 +41,13 @@ class FailedAttempt(NamedTuple):
 class InstructorError(Exception):
     """The base of every error of this library; `failed_attempts` lists the attempts that led to it."""
 
-    def __init__(self, *args: Any, failed_attempts: list[FailedAttempt] | None = None) -> None:
+    def __init__(self, *args: Any, failed_attempts: list[FailedAttempt] | None = None):
         super().__init__(*args)
         self.failed_attempts = failed_attempts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied whole, whatever its own `__init__` insists on."""
+        return _rebuilt, (type(self), self.args), self.__dict__
 
     @classmethod
     def from_exception(cls, exception: Exception, failed_attempts: list[FailedAttempt] | None = None) -> Self:
@@ -57,24 +58,18 @@ class InstructorError(Exception):
         """The message; after several attempts, a list of what went wrong in each, and the last error."""
         if not self.failed_attempts:
             return super().__str__()
-        attempts = "\n\n".join(
-            _ATTEMPT.format(number=number, error=error, completion=completion)
-            for number, error, completion in self.failed_attempts
-        )
-        last = f"<last_exception>\n    {super().__str__()}\n</last_exception>"
-        return f"<failed_attempts>\n\n{attempts}\n\n</failed_attempts>\n\n{last}"
+        attempts = "\n\n".join(_ATTEMPT.format(*attempt) for attempt in self.failed_attempts)
+        return _ATTEMPTS.format(attempts, super().__str__())
+
+
+def _rebuilt(kind: type[InstructorError], args: tuple[Any, ...]) -> InstructorError:
+    return kind.__new__(kind, *args)
 
 
 class IncompleteOutputException(InstructorError):
     """The provider stopped before the answer was whole: raise `max_tokens`, or ask for less."""
 
-    def __init__(
-        self,
-        *args: Any,
-        last_completion: Any | None = None,
-        message: str = "The output is incomplete: it reached the token limit. Raise max_tokens, or ask for less.",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, last_completion: Any = None, message: str = _CUT_OFF, **kwargs: Any):
         super().__init__(*(args or (message,)), **kwargs)
         self.last_completion = last_completion
 
@@ -82,7 +77,7 @@ class IncompleteOutputException(InstructorError):
 class RefusalError(InstructorError):
     """The model refused, or a filter withheld the answer; the message holds the provider's words."""
 
-    def __init__(self, *args: Any, last_completion: Any | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, last_completion: Any = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.last_completion = last_completion
 
@@ -99,19 +94,17 @@ class InstructorRetryException(InstructorError):
         total_usage: Any,
         create_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
-    ) -> None:
+    ):
         super().__init__(*args, **kwargs)
         self.last_completion = last_completion
-        self.messages = messages
-        self.n_attempts = n_attempts
-        self.total_usage = total_usage
-        self.create_kwargs = create_kwargs
+        self.n_attempts, self.total_usage = n_attempts, total_usage
+        self.messages, self.create_kwargs = messages, create_kwargs
 
 
 class TokenBudgetError(InstructorRetryException):
     """A call with a `token_budget` stopped asking; `budget` is the number of tokens it was given."""
 
-    def __init__(self, *args: Any, budget: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, budget: int, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.budget = budget
 
@@ -131,7 +124,7 @@ class ValidationError(InstructorError):
 class ProviderError(InstructorError):
     """A provider could not do what was asked of it."""
 
-    def __init__(self, provider: str, message: str, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, provider: str, message: str, *args: Any, **kwargs: Any):
         super().__init__(f"{provider}: {message}", *args, **kwargs)
         self.provider = provider
 
@@ -143,44 +136,37 @@ class ConfigurationError(InstructorError):
 class ModeError(InstructorError):
     """The provider does not know that mode; `valid_modes` are the ones it does."""
 
-    def __init__(self, mode: str, provider: str, valid_modes: list[str], *args: Any, **kwargs: Any) -> None:
-        super().__init__(
-            f"Mode {mode!r} is not supported by {provider!r}. Use one of: {', '.join(valid_modes)}", *args, **kwargs
-        )
-        self.mode = mode
-        self.provider = provider
-        self.valid_modes = valid_modes
+    def __init__(self, mode: str, provider: str, valid_modes: list[str], *args: Any, **kwargs: Any):
+        message = f"Mode {mode!r} is not supported by {provider!r}. Use one of: {', '.join(valid_modes)}"
+        super().__init__(message, *args, **kwargs)
+        self.mode, self.provider, self.valid_modes = mode, provider, valid_modes
 
 
 class ClientError(InstructorError):
     """The object given is not a client that this provider's SDK makes."""
 
 
-class AsyncValidationError(ValueError, InstructorError):
+class AsyncValidationError(InstructorError, ValueError):
     """Async validators refused a value; `errors` holds what each of them said."""
 
-    def __init__(self, message: str, *args: Any, errors: list[ValueError] | None = None, **kwargs: Any) -> None:
-        InstructorError.__init__(self, message, *args, **kwargs)
+    def __init__(self, message: str, *args: Any, errors: list[ValueError] | None = None, **kwargs: Any):
+        super().__init__(message, *args, **kwargs)
         self.errors = errors or []
 
 
-class ResponseParsingError(ValueError, InstructorError):
+class ResponseParsingError(InstructorError, ValueError):
     """The answer holds no payload: no tool call, no JSON; `raw_response` is what the provider said."""
 
-    def __init__(
-        self, message: str, *args: Any, mode: str | None = None, raw_response: Any | None = None, **kwargs: Any
-    ) -> None:
-        InstructorError.__init__(self, message, *args, **kwargs)
-        self.mode = mode
-        self.raw_response = raw_response
+    def __init__(self, message: str, *args: Any, mode: str | None = None, raw_response: Any = None, **kwargs: Any):
+        super().__init__(message, *args, **kwargs)
+        self.mode, self.raw_response = mode, raw_response
 
 
-class MultimodalError(ValueError, InstructorError):
+class MultimodalError(InstructorError, ValueError):
     """An image, a sound or a document cannot be sent."""
 
     def __init__(
         self, message: str, *args: Any, content_type: str | None = None, file_path: str | None = None, **kwargs: Any
-    ) -> None:
-        InstructorError.__init__(self, message, *args, **kwargs)
-        self.content_type = content_type
-        self.file_path = file_path
+    ):
+        super().__init__(message, *args, **kwargs)
+        self.content_type, self.file_path = content_type, file_path

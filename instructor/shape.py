@@ -81,7 +81,7 @@ def _compile_model(wanted: type[BaseModel]) -> Shape:
     try:
         if not wanted.__pydantic_complete__:
             wanted.model_rebuild()
-        wraps = schema_of(wanted).get("type", "object") != "object"  # a RootModel of a list, or of a number
+        wraps = schema_of(wanted).get("type") != "object"  # a RootModel of a list, a number or a union
     except (pydantic.PydanticUserError, PydanticInvalidForJsonSchema) as error:
         raise TypeError(f"{wanted!r} cannot be a response_model: {error}") from error
     return _content(wanted) if wraps else _shape(wanted, wanted)

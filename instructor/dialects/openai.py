@@ -43,7 +43,12 @@ def _tell(messages: list[Any], text: str) -> list[Any]:
     return [{"role": "system", "content": text}, *messages]
 
 
-_FINISH: dict[str, Finish] = {"length": "length", "content_filter": "refusal"}
+_FINISH: dict[str, Finish] = {
+    "length": "length",
+    "error": "length",  # OpenRouter, DeepSeek: what is there is not the whole answer
+    "insufficient_system_resource": "length",
+    "content_filter": "refusal",
+}
 
 
 def read(completion: Any) -> Reply:
