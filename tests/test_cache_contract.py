@@ -1,8 +1,12 @@
 """Stores that users write keep the contract, and the contract tells those that do not."""
 
+import uuid
+
 import pytest
 from cache_tools import DictCache
+from flavours import openai_client
 
+from instructor.cache import stats
 from instructor.cache.base import BaseCache
 from instructor.testing import CacheContract
 
@@ -103,3 +107,20 @@ def test_the_contract_tells_what_does_not_keep_it(cache, rule, error):
 
     with pytest.raises(error):
         getattr(contract, rule)()
+
+
+@pytest.mark.fault("F5")
+def test_a_ttl_of_nothing_never_reaches_the_documented_redis_cache(valkey, provider):
+    """Its `set` takes a TTL of 0 for none and would keep the answer for good; so `set` is not called."""
+    contract = TestRedisCacheOfTheDocs()
+    contract.port = valkey
+    cache = contract.make_cache()
+    client = openai_client(provider, cache=cache)
+    question = {"messages": [{"role": "user", "content": "for no time at all"}], "cache_namespace": uuid.uuid4().hex}
+
+    provider.say('{"content": "hello"}')
+    for _ in range(2):
+        client.create(response_model=str, cache_ttl=0, **question)
+
+    assert provider.calls == 2
+    assert stats(cache).stores == 0

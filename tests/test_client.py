@@ -64,6 +64,7 @@ sync_and_async = pytest.mark.parametrize("use_async", [False, True], ids=["sync"
 every_mode = pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 
 
+@pytest.mark.fault("E3")
 @every_client
 @sync_and_async
 @every_mode
