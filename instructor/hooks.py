@@ -16,6 +16,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from enum import Enum
+from functools import partialmethod
 from typing import Any
 
 from typing_extensions import Self
@@ -66,18 +67,17 @@ class Hooks:
         """Take `handler` off, once; one that is not there is no error."""
         name = self.get_hook_name(hook_name)
         with _WRITING:
-            left = list(self._handlers.get(name, ()))
-            if handler in left:
-                left.remove(handler)
-                self._handlers[name] = tuple(left)
+            handlers = self._handlers.get(name, ())
+            if handler in handlers:
+                at = handlers.index(handler)
+                self._handlers[name] = handlers[:at] + handlers[at + 1 :]
 
     def clear(self, hook_name: HookName | str | None = None) -> None:
         """Take all handlers off that hook, or off all hooks."""
+        names = list(HookName) if hook_name is None else [self.get_hook_name(hook_name)]
         with _WRITING:
-            if hook_name is None:
-                self._handlers.clear()
-            else:
-                self._handlers.pop(self.get_hook_name(hook_name), None)
+            for name in names:
+                self._handlers.pop(name, None)
 
     def any(self, hook_name: HookName) -> bool:
         """Whether anybody listens: a cheap question to ask before building the arguments."""
@@ -97,29 +97,12 @@ class Hooks:
         for handler in self._handlers.get(name, ()):
             _call(name, handler, args, kwargs)
 
-    def emit_completion_arguments(self, *args: Any, **kwargs: Any) -> None:
-        """Say what is about to be asked."""
-        self.emit(HookName.COMPLETION_KWARGS, *args, **kwargs)
-
-    def emit_completion_response(self, response: Any) -> None:
-        """Say what the provider answered."""
-        self.emit(HookName.COMPLETION_RESPONSE, response)
-
-    def emit_completion_error(self, error: Exception, **kwargs: Any) -> None:
-        """Say that the provider's API failed."""
-        self.emit(HookName.COMPLETION_ERROR, error, **kwargs)
-
-    def emit_completion_last_attempt(self, error: Exception, **kwargs: Any) -> None:
-        """Say that the last attempt failed."""
-        self.emit(HookName.COMPLETION_LAST_ATTEMPT, error, **kwargs)
-
-    def emit_completion_usage(self, usage: Any, **kwargs: Any) -> None:
-        """Say what has been used so far."""
-        self.emit(HookName.COMPLETION_USAGE, usage, **kwargs)
-
-    def emit_parse_error(self, error: Exception, **kwargs: Any) -> None:
-        """Say that an answer did not validate."""
-        self.emit(HookName.PARSE_ERROR, error, **kwargs)
+    emit_completion_arguments = partialmethod(emit, HookName.COMPLETION_KWARGS)
+    emit_completion_response = partialmethod(emit, HookName.COMPLETION_RESPONSE)
+    emit_completion_error = partialmethod(emit, HookName.COMPLETION_ERROR)
+    emit_completion_last_attempt = partialmethod(emit, HookName.COMPLETION_LAST_ATTEMPT)
+    emit_completion_usage = partialmethod(emit, HookName.COMPLETION_USAGE)
+    emit_parse_error = partialmethod(emit, HookName.PARSE_ERROR)
 
     def __add__(self, other: Hooks) -> Hooks:
         """Both sets of handlers, the left ones first."""

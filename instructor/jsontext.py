@@ -26,9 +26,7 @@ SMALL = 64 * 1024  # below this, trying first whether all of it is JSON costs ne
 
 # Where a value may begin: after a fence and its info string, or at a bracket followed by something like JSON. Keys
 # without double quotes are let in too, so that the inner parts of such a document are not taken for documents.
-_PLACE = re.compile(
-    r"""(?P<fence>(?:`{3,}|~{3,})[^\S\n]*\w*\s*)|(?=\{\s*(?:["'}]|\w+\s*:)|\[\s*[]["{0-9tfnNI-])""",
-)
+_PLACE = re.compile(r"""(?P<fence>(?:`{3,}|~{3,})[^\S\n]*\w*\s*)|(?=\{\s*(?:["'}]|\w+\s*:)|\[\s*[]["{0-9tfnNI-])""")
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)'
 _TOKEN = re.compile(rf"{_STRING}|(?P<open>[\[{{])|(?P<close>[\]}}])|(?P<fence>\n[^\S\n]*(?:```|~~~))", re.DOTALL)
 _STRINGS = re.compile(_STRING, re.DOTALL)
@@ -44,10 +42,6 @@ class _Document(NamedTuple):
     text: str
     value: Any
     fenced: bool
-
-    @property
-    def rank(self) -> tuple[bool, bool]:
-        return _has_fields(self.value), self.fenced
 
 
 def find(text: str) -> str:
@@ -74,13 +68,17 @@ def _whole(text: str) -> _Document | None:
 
 
 def _best(text: str) -> _Document:
-    best: _Document | None = None
+    best = _Document("", None, fenced=False)
     for document in _documents(text):
-        if best is None or document.rank >= best.rank:
-            best = document
-    if best is None:
+        best = max(document, best, key=_rank)  # the later one of equals
+    if not best.text:
         raise ValueError(f"The answer ({len(text)} characters) holds no complete JSON document; ask for one.")
     return best
+
+
+def _rank(document: _Document) -> tuple[bool, bool]:
+    records = document.value if isinstance(document.value, list) else [document.value]
+    return any(record and isinstance(record, dict) for record in records), document.fenced
 
 
 def _documents(text: str) -> Iterator[_Document]:
@@ -90,11 +88,9 @@ def _documents(text: str) -> Iterator[_Document]:
         place = _PLACE.search(text, position)
         if place is None:
             return
-        position = place.end()
-        if place["fence"]:
-            fenced = not fenced
-            if not fenced:
-                continue
+        position, fenced = place.end(), fenced != bool(place["fence"])
+        if place["fence"] and not fenced:
+            continue
         document, position = _read(text, position, fenced)
         if document:
             yield document
@@ -132,28 +128,16 @@ def _past(text: str, start: int) -> int:
     return len(text)
 
 
-def _has_fields(value: Any) -> bool:
-    records = value if isinstance(value, list) else [value]
-    return any(record and isinstance(record, dict) for record in records)
-
-
 def _escaped(document: str) -> str:
-    return _STRINGS.sub(lambda string: _CONTROL.sub(_escape, string[0]), document)
-
-
-def _escape(control: re.Match[str]) -> str:
-    return json.dumps(control[0])[1:-1]
+    return _STRINGS.sub(lambda string: _CONTROL.sub(lambda control: json.dumps(control[0])[1:-1], string[0]), document)
 
 
 def _check_depth(document: _Document) -> None:
-    brackets = document.text.count("{") + document.text.count("[")
-    if brackets > MAX_DEPTH and _depth(document.value) > MAX_DEPTH:
+    if document.text.count("{") + document.text.count("[") <= MAX_DEPTH:
+        return
+    level = [document.value]
+    for _ in range(MAX_DEPTH + 1):
+        containers = [item for item in level if isinstance(item, (dict, list))]
+        level = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+    if containers:
         raise ValueError(_TOO_DEEP)
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level := [item for item in level if isinstance(item, (dict, list))]:
-        depth += 1
-        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
-    return depth

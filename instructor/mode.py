@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import warnings
 
+from typing_extensions import Self
+
 
 class Mode(enum.Enum):
     """Where the request carries the schema and where the answer carries the payload."""
@@ -17,37 +19,46 @@ class Mode(enum.Enum):
     MD_JSON = "markdown_json_mode"
     RESPONSES_TOOLS = "responses_tools"
 
-    FUNCTIONS = "function_call"
-    JSON_O1 = "json_o1"
-    RESPONSES_TOOLS_WITH_INBUILT_TOOLS = "responses_tools_with_inbuilt_tools"
-    XAI_JSON = "xai_json"
-    XAI_TOOLS = "xai_tools"
-    ANTHROPIC_TOOLS = "anthropic_tools"
-    ANTHROPIC_REASONING_TOOLS = "anthropic_reasoning_tools"
-    ANTHROPIC_JSON = "anthropic_json"
-    ANTHROPIC_PARALLEL_TOOLS = "anthropic_parallel_tools"
-    MISTRAL_TOOLS = "mistral_tools"
-    MISTRAL_STRUCTURED_OUTPUTS = "mistral_structured_outputs"
-    VERTEXAI_TOOLS = "vertexai_tools"
-    VERTEXAI_JSON = "vertexai_json"
-    VERTEXAI_PARALLEL_TOOLS = "vertexai_parallel_tools"
-    GEMINI_JSON = "gemini_json"
-    GEMINI_TOOLS = "gemini_tools"
-    GENAI_TOOLS = "genai_tools"
-    GENAI_JSON = "genai_json"
-    GENAI_STRUCTURED_OUTPUTS = "genai_structured_outputs"
-    COHERE_TOOLS = "cohere_tools"
-    COHERE_JSON_SCHEMA = "json_object"
-    CEREBRAS_TOOLS = "cerebras_tools"
-    CEREBRAS_JSON = "cerebras_json"
-    FIREWORKS_TOOLS = "fireworks_tools"
-    FIREWORKS_JSON = "fireworks_json"
-    WRITER_TOOLS = "writer_tools"
-    WRITER_JSON = "writer_json"
-    BEDROCK_TOOLS = "bedrock_tools"
-    BEDROCK_JSON = "bedrock_json"
-    PERPLEXITY_JSON = "perplexity_json"
-    OPENROUTER_STRUCTURED_OUTPUTS = "openrouter_structured_outputs"
+    # The older names, each with the mode it means today.
+    FUNCTIONS = "function_call", TOOLS
+    JSON_O1 = "json_o1", JSON_SCHEMA
+    RESPONSES_TOOLS_WITH_INBUILT_TOOLS = "responses_tools_with_inbuilt_tools", RESPONSES_TOOLS
+    XAI_JSON = "xai_json", MD_JSON
+    XAI_TOOLS = "xai_tools", TOOLS
+    ANTHROPIC_TOOLS = "anthropic_tools", TOOLS
+    ANTHROPIC_REASONING_TOOLS = "anthropic_reasoning_tools", TOOLS
+    ANTHROPIC_JSON = "anthropic_json", JSON
+    ANTHROPIC_PARALLEL_TOOLS = "anthropic_parallel_tools", PARALLEL_TOOLS
+    MISTRAL_TOOLS = "mistral_tools", TOOLS
+    MISTRAL_STRUCTURED_OUTPUTS = "mistral_structured_outputs", JSON_SCHEMA
+    VERTEXAI_TOOLS = "vertexai_tools", TOOLS
+    VERTEXAI_JSON = "vertexai_json", MD_JSON
+    VERTEXAI_PARALLEL_TOOLS = "vertexai_parallel_tools", PARALLEL_TOOLS
+    GEMINI_JSON = "gemini_json", MD_JSON
+    GEMINI_TOOLS = "gemini_tools", TOOLS
+    GENAI_TOOLS = "genai_tools", TOOLS
+    GENAI_JSON = "genai_json", JSON
+    GENAI_STRUCTURED_OUTPUTS = "genai_structured_outputs", JSON
+    COHERE_TOOLS = "cohere_tools", TOOLS
+    COHERE_JSON_SCHEMA = "json_object", JSON_SCHEMA
+    CEREBRAS_TOOLS = "cerebras_tools", TOOLS
+    CEREBRAS_JSON = "cerebras_json", MD_JSON
+    FIREWORKS_TOOLS = "fireworks_tools", TOOLS
+    FIREWORKS_JSON = "fireworks_json", MD_JSON
+    WRITER_TOOLS = "writer_tools", TOOLS
+    WRITER_JSON = "writer_json", MD_JSON
+    BEDROCK_TOOLS = "bedrock_tools", TOOLS
+    BEDROCK_JSON = "bedrock_json", MD_JSON
+    PERPLEXITY_JSON = "perplexity_json", MD_JSON
+    OPENROUTER_STRUCTURED_OUTPUTS = "openrouter_structured_outputs", JSON_SCHEMA
+
+    successor: str | None
+
+    def __new__(cls, value: str, successor: str | None = None) -> Self:
+        """A member whose value is the first word alone, so that `Mode("json_o1")` finds it."""
+        mode = object.__new__(cls)
+        mode._value_, mode.successor = value, successor
+        return mode
 
     # An enum's own hash is a Python function; members are singletons, so identity hashes them on the hot path.
     __hash__ = object.__hash__
@@ -60,7 +71,7 @@ class Mode(enum.Enum):
     @classmethod
     def json_modes(cls) -> set[Mode]:
         """The modes whose payload is text."""
-        return set(cls) - {mode for mode in cls if core(mode) in _TOOLS}
+        return set(cls) - cls.tool_modes()
 
     @classmethod
     def parallel_modes(cls) -> set[Mode]:
@@ -83,34 +94,13 @@ class Mode(enum.Enum):
         warn_deprecated_mode(mode)
 
 
-_TOOLS = {Mode.TOOLS, Mode.TOOLS_STRICT, Mode.PARALLEL_TOOLS, Mode.RESPONSES_TOOLS}
-_TO_JSON = {Mode.ANTHROPIC_JSON, Mode.GENAI_JSON, Mode.GENAI_STRUCTURED_OUTPUTS}
-_TO_JSON_SCHEMA = {
-    Mode.JSON_O1,
-    Mode.MISTRAL_STRUCTURED_OUTPUTS,
-    Mode.COHERE_JSON_SCHEMA,
-    Mode.OPENROUTER_STRUCTURED_OUTPUTS,
-}
-
-
-def _successor(mode: Mode) -> Mode:
-    if mode in _TO_JSON:
-        return Mode.JSON
-    if mode in _TO_JSON_SCHEMA:
-        return Mode.JSON_SCHEMA
-    if mode.name.endswith("_PARALLEL_TOOLS"):
-        return Mode.PARALLEL_TOOLS
-    if mode.name.endswith("_JSON"):
-        return Mode.MD_JSON
-    return Mode.RESPONSES_TOOLS if mode.name.startswith("RESPONSES_") else Mode.TOOLS
-
-
-CORE = frozenset(list(Mode)[:7])
+CORE = frozenset(mode for mode in Mode if mode.successor is None)
 """The modes that are asked for under their own name."""
 
-DEPRECATED_TO_CORE = {mode: _successor(mode) for mode in Mode if mode not in CORE}
+DEPRECATED_TO_CORE = {mode: Mode(mode.successor) for mode in Mode if mode.successor}
 """Every legacy mode and the mode it means today."""
 
+_TOOLS = {Mode.TOOLS, Mode.TOOLS_STRICT, Mode.PARALLEL_TOOLS, Mode.RESPONSES_TOOLS}
 _warned: set[Mode] = set()
 
 

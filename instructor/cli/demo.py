@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -35,21 +34,12 @@ class Flag(BaseModel):
     colours: list[str]
 
 
-class Question(NamedTuple):
-    """What is asked, and the type of its answer."""
-
-    response_model: Any
-    text: str
-
-
-QUESTIONS = (
-    Question(Person, "Extract the name and the age: Maria Lopez turned 34 last week."),
-    Question(
-        Literal["positive", "neutral", "negative"],
-        'Is this review positive, neutral or negative? "Terrible. It broke after one day and nobody answered."',
-    ),
-    Question(Flag, 'List the colours in this sentence: "The flag is red, white and blue."'),
-)
+Mood = Literal["positive", "neutral", "negative"]
+QUESTIONS: dict[str, Any] = {
+    "Extract the name and the age: Maria Lopez turned 34 last week.": Person,
+    'Is this review positive, neutral or negative? "Terrible. It broke after one day and nobody answered."': Mood,
+    'List the colours in this sentence: "The flag is red, white and blue."': Flag,
+}
 
 
 class Timing(msgspec.Struct):
@@ -85,26 +75,25 @@ def demo(
     """Ask a real language model three questions with typed answers, then ask them again: the cache answers."""
     try:
         if answers_from is not None:
-            print(json.dumps([msgspec.to_builtins(timing) for timing in ask_all(model, DiskCache(answers_from))]))
+            print(msgspec.json.encode(ask_all(model, DiskCache(answers_from))).decode())
             return
         with tempfile.TemporaryDirectory(prefix="instructor-demo-") as directory:
-            rounds = _three_rounds(model, directory)
+            cache = Both(AutoCache(), DiskCache(directory))
+            first, again, elsewhere = ask_all(model, cache), ask_all(model, cache), _ask_elsewhere(model, directory)
     except InstructorError as error:
         raise SystemExit(f"instructor demo: {error}") from error
-    _show(model, *rounds)
-    if any(timing.asked for timing in (*rounds[1], *rounds[2])):
+    _show(model, first, again, elsewhere)
+    if any(timing.asked for timing in again + elsewhere):
         raise SystemExit("instructor demo: a question was asked twice")
 
 
-def _three_rounds(model: str, directory: str) -> tuple[list[Timing], list[Timing], list[Timing]]:
-    cache = Both(AutoCache(), DiskCache(directory))
-    first = ask_all(model, cache)
-    again = ask_all(model, cache)
+def _ask_elsewhere(model: str, directory: str) -> list[Timing]:
+    """The answers of a second process, which shares the disk only."""
     command = [sys.executable, "-m", "instructor", "demo", "--model", model, "--answers-from", directory]
     other = subprocess.run(command, capture_output=True, check=False, text=True)  # noqa: S603  this very program
     if other.returncode:
         raise SystemExit(f"instructor demo: the second process failed\n{other.stderr}")
-    return first, again, msgspec.json.decode(other.stdout, type=list[Timing])
+    return msgspec.json.decode(other.stdout, type=list[Timing])
 
 
 def ask_all(model: str, cache: BaseCache) -> list[Timing]:
@@ -112,29 +101,24 @@ def ask_all(model: str, cache: BaseCache) -> list[Timing]:
     client = from_provider(model, cache=cache, temperature=0)
     requests: list[Any] = []
     client.on("completion:kwargs", lambda **kwargs: requests.append(kwargs))
-    return [_ask(client, question, requests) for question in QUESTIONS]
+    return [_ask(client, text, answer_type, requests) for text, answer_type in QUESTIONS.items()]
 
 
-def _ask(client: Any, question: Question, requests: list[Any]) -> Timing:
-    asked, messages = len(requests), [{"role": "user", "content": question.text}]
+def _ask(client: Any, text: str, answer_type: Any, requests: list[Any]) -> Timing:
+    asked, question = len(requests), {"response_model": answer_type, "messages": [{"role": "user", "content": text}]}
     start = time.perf_counter()
-    answer = client.create(response_model=question.response_model, messages=messages)
+    answer = client.create(**question)
     seconds = time.perf_counter() - start
-    _, completion = client.create_with_completion(response_model=question.response_model, messages=messages)
+    _, completion = client.create_with_completion(**question)
     return Timing(repr(answer), seconds, tokens(completion.usage), len(requests) > asked)
 
 
 def _show(model: str, first: list[Timing], again: list[Timing], elsewhere: list[Timing]) -> None:
     table = Table(title=f"{model}: asked once, answered three times")
-    for heading in ("answer", "first", "again", "faster", "in another process", "tokens saved"):
+    for heading in ("answer", "first", "again", "in another process", "faster", "tokens saved"):
         table.add_column(heading, justify="left" if heading == "answer" else "right")
     for one, two, three in zip(first, again, elsewhere, strict=True):
-        table.add_row(
-            one.answer,
-            f"{one.seconds * 1e3:,.0f} ms",
-            f"{two.seconds * 1e6:,.0f} µs",
-            f"{one.seconds / two.seconds:,.0f}×",
-            f"{three.seconds * 1e6:,.0f} µs",
-            f"{2 * (one.tokens or 0)}",
-        )
+        faster, saved = f"{one.seconds / two.seconds:,.0f}×", str(2 * (one.tokens or 0))
+        times = (f"{one.seconds * 1e3:,.0f} ms", f"{two.seconds * 1e6:,.0f} µs", f"{three.seconds * 1e6:,.0f} µs")
+        table.add_row(one.answer, *times, faster, saved)
     Console().print(table)
