@@ -137,15 +137,15 @@ async def _sleep_async(effect: Sleep) -> None:
     await _awaited(asyncio.sleep(effect.seconds) if sleep is tenacity.nap.sleep else sleep(effect.seconds))
 
 
-def _share(effect: Share) -> tuple[bool, Any]:
+def _share(effect: Share) -> tuple[bool, Any, float | None]:
     """Lead the flight, or wait for it; when its leader went away, try again with what is left of our patience."""
     end, left = _end(effect.patience), None
     while True:
         flight, leading = effect.flights.board(effect.key, inside=_this_loop())
         if flight is None:
-            return True, run(effect.work(left))
+            return True, run(effect.work(left)), left
         if leading:
-            return True, _lead(effect, flight, left)
+            return True, _lead(effect, flight, left), left
         try:
             landing = flight.landing.result(_left(end))
         except NotLanded:
@@ -153,7 +153,7 @@ def _share(effect: Share) -> tuple[bool, Any]:
         finally:
             effect.flights.leave(effect.key, flight)
         if _counts(landing, flight, effect):
-            return False, _unpacked(landing, mine=False)
+            return False, _unpacked(landing, mine=False), _left(end)
         left = _left(end)
 
 
@@ -212,18 +212,18 @@ def _left(end: float | None) -> float | None:
     return None if end is None else max(end - time.monotonic(), 0)
 
 
-async def _share_async(effect: Share) -> tuple[bool, Any]:
+async def _share_async(effect: Share) -> tuple[bool, Any, float | None]:
     """As `_share`; but the work is a task of its own, so that its first asker may be cancelled and the others not."""
     loop, end, left = asyncio.get_running_loop(), _end(effect.patience), None
     while True:
         flight, leading = effect.flights.board(effect.key, loop=loop)
         if flight is None:
-            return True, await run_async(effect.work(left))
+            return True, await run_async(effect.work(left)), left
         if leading:
             flight.task = loop.create_task(_lead_async(effect, flight, left))
         landing = await _landed(effect, flight, None if leading else _left(end))
         if leading or _counts(landing, flight, effect):
-            return leading, _unpacked(landing, mine=leading)
+            return leading, _unpacked(landing, mine=leading), _left(end)
         left = _left(end)
 
 
@@ -236,8 +236,9 @@ async def _landed(effect: Share, flight: Flight, patience: float | None) -> Land
             return waiter.result()
         raise TimeoutError(LATE.format(patience=effect.patience))
     finally:
+        deserted = effect.flights.leave(effect.key, flight)  # first: in a closed loop nothing more can be done
         waiter.cancel()
-        if effect.flights.leave(effect.key, flight) and not flight.landing.done():
+        if deserted and not flight.landing.done():
             await _call_off(flight)
 
 

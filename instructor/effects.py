@@ -64,7 +64,8 @@ class Sleep(msgspec.Struct, frozen=True):
 class Share(msgspec.Struct, frozen=True):
     """Do `work` once for everybody who asks for `key` at the same time.
 
-    Gives `(True, result)` to who did it, and `(False, result)` to those that waited, at most `patience` seconds.
+    Gives `(True, result, left)` to who did it and `(False, result, left)` to those that waited, at most `patience`
+    seconds; `left` is what is left of those.
     Who waited in vain does the work with what is left of its patience; an error counts for those on the same `terms`.
     """
 

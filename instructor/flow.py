@@ -66,10 +66,10 @@ def solve(plan: Plan) -> Flow[Answer]:
     terms = (plan.shape, plan.max_retries, plan.budget)
     work = partial(lead, plan, slot, text)
     try:
-        led, answer = yield Share(slot.shelf.flights, slot.key, work, plan.patience, terms)
+        led, answer, left = yield Share(slot.shelf.flights, slot.key, work, plan.patience, terms)
     except TimeoutError as late:  # an error of the work itself comes as an InstructorRetryException already
         raise InstructorRetryException(str(late), n_attempts=0, total_usage=None) from late
-    return answer if led else (yield from follow(plan, slot, answer))
+    return answer if led else (yield from follow(within(plan, left), slot, answer))
 
 
 def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answer | None]]:

@@ -86,7 +86,7 @@ def make_plan(
         check_budget(budget, shape)
     if kwargs.get("stream"):
         if shape is not None:
-            raise ConfigurationError("create() gives one whole answer, and cannot be asked with stream=True.")
+            raise ConfigurationError("create() gives one whole answer. Leave stream=True out.")
         cache = None  # the SDK's own stream
     if context:
         kwargs = {name: render(value, context) if name in TEMPLATED else value for name, value in kwargs.items()}

@@ -6,13 +6,14 @@ import asyncio
 import os
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from fake_provider import FakeProvider, Say
-from flavours import openai_client
-from pydantic import BaseModel, field_validator
+from flavours import ask, openai_client
+from pydantic import BaseModel, ValidationError, field_validator
 
 from instructor.cache import AutoCache, BaseCache
 from instructor.cache.shelf import shelf_of
@@ -321,3 +322,200 @@ def test_questions_on_two_caches_fly_apart(provider: FakeProvider) -> None:
         assert [future.result(20) for future in asked] == [JOHN, JOHN]
 
     assert [len(cache) for cache in caches] == [1, 1]
+
+
+# --- loops that stand still ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault("B9")
+def test_a_loop_that_stands_still_is_not_waited_for(provider: FakeProvider) -> None:
+    """A loop that was only run for a while moves nothing until it is run again: others ask for themselves."""
+    cache, provider.gate = AutoCache(), threading.Event()
+    sync, client = openai_client(provider, cache=cache), openai_client(provider, use_async=True, cache=cache)
+    loop = asyncio.new_event_loop()
+    leader = loop.create_task(client.create(response_model=User, **QUESTION))
+    loop.run_until_complete(asyncio.to_thread(provider.arrived.acquire, timeout=10))
+    provider.gate.set()
+
+    try:
+        assert sync.create(response_model=User, timeout=5, max_retries=0, **QUESTION) == JOHN
+        assert (provider.calls, leader.done()) == (2, False)
+        assert loop.run_until_complete(leader) == JOHN
+    finally:
+        loop.close()
+
+
+@pytest.mark.fault("B9")
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_a_loop_that_was_closed_is_not_waited_for(provider: FakeProvider, use_async: bool) -> None:
+    """Nobody will ever land its flight; who comes next leads one that others may wait for."""
+    cache, loop = AutoCache(), asyncio.new_event_loop()
+    client = openai_client(provider, use_async=use_async, cache=cache)
+    plan = client._plan(User, None, 0, None, True, None, None, {**QUESTION})
+    shelf_of(cache).flights.board(plan.slot.key, loop=loop)
+    loop.close()
+
+    answers = [ask(client, response_model=User, timeout=5, max_retries=0, **QUESTION) for _ in range(2)]
+
+    assert [JOHN, JOHN] == answers
+    assert (provider.calls, len(shelf_of(cache).flights)) == (1, 0)
+
+
+# --- whose error it is --------------------------------------------------------------------------------------------
+
+
+def strict_user(allowed: int) -> type[BaseModel]:
+    """A class with the schema of its namesakes and a validator of its own."""
+
+    class Person(BaseModel):
+        name: str
+        age: int
+
+        @field_validator("age")
+        @classmethod
+        def young(cls, age: int) -> int:
+            if age > allowed:
+                raise ValueError("too old")
+            return age
+
+    return Person
+
+
+STRICT, LAX = strict_user(18), strict_user(99)
+TERMS: dict[str, tuple[Any, ...]] = {
+    "more retries": ((User, 0), (User, 3), "{}"),
+    "a laxer class": ((STRICT, 0), (LAX, 0), '{"name": "John", "age": 25}'),
+}
+
+
+@pytest.mark.fault("B7")
+@pytest.mark.parametrize("use_async", [False, True], ids=["threads", "tasks"])
+@pytest.mark.parametrize(("leads", "follows", "payload"), TERMS.values(), ids=TERMS.keys())
+def test_an_error_counts_only_for_those_on_the_same_terms(
+    provider: FakeProvider, leads: Any, follows: Any, payload: str, use_async: bool
+) -> None:
+    """Who would have retried, or whose validators take what the leader's refuse, asks instead of failing with it."""
+    cache, provider.gate = AutoCache(), threading.Event()
+    provider.say(payload, Say())
+    client = openai_client(provider, use_async=use_async, cache=cache)
+
+    def question(terms: tuple[type[BaseModel], int]) -> Any:
+        return ask(client, response_model=terms[0], max_retries=terms[1], **QUESTION)
+
+    with ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(question, leads)
+        everybody_waits(cache, 1)
+        follower = pool.submit(question, follows)
+        everybody_waits(cache, 2)
+        provider.gate.set()
+
+        assert isinstance(leader.exception(20), InstructorRetryException)
+        assert follower.result(20).model_dump() == JOHN.model_dump()
+    assert provider.calls == 2
+
+
+@pytest.mark.fault("B7")
+@pytest.mark.parametrize("use_async", [False, True], ids=["threads", "tasks"])
+def test_every_error_that_is_shared_is_an_object_of_its_own(provider: FakeProvider, use_async: bool) -> None:
+    """Raising one object in many places would grow its traceback in all of them; what they tell is the same."""
+    cache, provider.gate = AutoCache(), threading.Event()
+    client = openai_client(provider, use_async=use_async, cache=cache)
+    provider.say("{}")
+
+    def question() -> Any:
+        return ask(client, response_model=User, max_retries=0, **QUESTION)
+
+    with ThreadPoolExecutor(5) as pool:
+        asked = [pool.submit(question) for _ in range(5)]
+        everybody_waits(cache, 5)
+        provider.gate.set()
+        errors = [future.exception(20) for future in asked]
+
+    assert provider.calls == 1
+    assert len({id(error) for error in errors}) == 5
+    assert {InstructorRetryException} == {type(error) for error in errors}
+    assert len({str(error) for error in errors}) == 1
+    assert len({id(error.__cause__) for error in errors if error is not None}) == 1
+    assert errors[0] is not None
+    assert isinstance(errors[0].__cause__, ValidationError)
+
+
+@pytest.mark.fault("B7")
+def test_errors_of_many_tasks_do_not_share_a_traceback(provider: FakeProvider) -> None:
+    """However many wait, each error is as long as that of somebody who asks alone."""
+    cache = AutoCache()
+    client = openai_client(provider, use_async=True, cache=cache)
+    provider.say(Say(status=400))
+
+    async def failing(number: int) -> list[int]:
+        provider.gate = threading.Event()
+        tasks = [asyncio.create_task(client.create(response_model=User, **QUESTION)) for _ in range(number)]
+        await all_wait(cache, number)
+        provider.gate.set()
+        errors: list[Any] = await asyncio.gather(*tasks, return_exceptions=True)
+        return [len(traceback.extract_tb(error.__traceback__)) for error in errors]
+
+    (alone,) = asyncio.run(failing(1))
+
+    assert max(asyncio.run(failing(20))) == alone
+
+
+# --- rings, and how long one waits in all -------------------------------------------------------------------------
+
+
+@pytest.mark.fault("B11")
+def test_two_leaders_that_ask_each_others_question_do_not_wait_in_a_ring(provider: FakeProvider) -> None:
+    """Each leads, and its validator asks what the other one is being answered: whoever leads waits for nobody."""
+    client = openai_client(provider, cache=AutoCache(), timeout=2)
+    both, inside = threading.Barrier(2, timeout=10), threading.local()
+
+    class Asking(User):
+        @field_validator("name")
+        @classmethod
+        def ask_the_other(cls, name: str) -> str:
+            if not getattr(inside, "asks", False):
+                inside.asks = True
+                both.wait()
+                question("B" if threading.current_thread().name == "A" else "A")
+                both.wait()
+            return name
+
+    def question(text: str) -> None:
+        messages = [{"role": "user", "content": text}]
+        answers.append(client.create(response_model=Asking, messages=messages, max_retries=0).name)
+
+    answers: list[str] = []
+    threads = [threading.Thread(target=question, args=(name,), name=name) for name in "AB"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert ["John"] * 4 == answers
+    assert provider.calls == 4
+
+
+@pytest.mark.fault("B12")
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_who_waited_in_vain_asks_with_what_is_left_of_their_timeout(provider: FakeProvider, use_async: bool) -> None:
+    """The leader's timeout was its own; the time spent on waiting for it was the follower's."""
+    cache, provider.gate = AutoCache(), threading.Event()
+    leader, follower = (openai_client(provider, use_async=use_async, cache=cache) for _ in range(2))
+    timeouts: list[float] = []
+    follower.on("completion:kwargs", lambda **kwargs: timeouts.append(kwargs["timeout"]))
+
+    def question(client: Any, timeout: float) -> Any:
+        return ask(client, response_model=User, timeout=timeout, max_retries=0, **QUESTION)
+
+    with ThreadPoolExecutor(2) as pool:
+        impatient = pool.submit(question, leader, 0.5)
+        everybody_waits(cache, 1)
+        patient = pool.submit(question, follower, 30)
+        everybody_waits(cache, 2)
+
+        assert isinstance(impatient.exception(20), InstructorRetryException)
+        provider.gate.set()
+        assert patient.result(20) == JOHN
+
+    (left,) = timeouts
+    assert 0 < left < 30

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import pickle
+import threading
 import uuid
 import warnings
 from collections.abc import Iterable
@@ -35,6 +36,7 @@ from pydantic import (
     PrivateAttr,
     RootModel,
     SecretStr,
+    TypeAdapter,
     computed_field,
     field_validator,
     model_serializer,
@@ -497,6 +499,68 @@ def test_a_model_may_have_a_property_of_that_name(ask):
     assert [ask.create(Computing)._raw_response, ask.create(Computing)._raw_response] == ["mine", "mine"]
 
 
+class Assigning(BaseModel, extra="allow", validate_assignment=True):
+    name: str
+
+
+class Revalidating(BaseModel, extra="forbid", revalidate_instances="always"):
+    name: str
+
+
+class RevalidatingAll(BaseModel, extra="allow", revalidate_instances="always"):
+    name: str
+
+
+@pytest.mark.parametrize("kind", [Assigning, Revalidating, RevalidatingAll], ids=lambda kind: kind.__name__)
+def test_receipts_are_never_taken_for_fields(ask, fake, kind):
+    """A model that takes what lies in an instance for its fields shows no receipt, nor fails because of one."""
+    fake.say('{"name": "John"}')
+    for result in (ask.create(kind), ask.create(kind)):
+        inside = TypeAdapter(list[kind]).validate_python([result])
+        result.name = "Ann"
+
+        assert {"name": "Ann"} == result.model_dump() == json.loads(result.model_dump_json())
+        assert (dict(result), result) == ({"name": "Ann"}, kind(name="Ann"))
+        assert inside[0].model_dump()["name"] in {"John", "Ann"}
+        assert {"name"} == inside[0].model_dump().keys()
+
+    assert fake.calls == 1
+
+
+MEANWHILE = []
+"""What happens while a class is looked at for the next time, as between any two steps of a thread."""
+
+
+class Watched(type(BaseModel)):
+    def __getattr__(cls, name):
+        if name == "_raw_response" and MEANWHILE:
+            MEANWHILE.pop()()
+        return super().__getattr__(name)
+
+
+def test_the_first_results_of_a_class_all_have_their_receipts(ask):
+    """Two threads may find at once that a class has had no results yet."""
+
+    class Fresh(BaseModel, metaclass=Watched):
+        name: str
+
+    results = []
+
+    def question():
+        results.append(ask.create(Fresh, cache=None))
+
+    def elsewhere():
+        thread = threading.Thread(target=question)
+        thread.start()
+        thread.join()
+
+    MEANWHILE.append(elsewhere)
+    question()
+
+    assert [ChatCompletion] * 2 == [type(result._raw_response) for result in results]
+    assert [15, 15] == [result._total_usage.total_tokens for result in results]
+
+
 # --- E4, E5 -------------------------------------------------------------------------------------------------------
 
 
@@ -548,6 +612,28 @@ def test_a_validator_that_raises_anything_is_a_miss(ask, fake):
         ask.create(Hurt, max_retries=0)
 
     assert fake.calls == 2
+
+
+@pytest.mark.fault("E4")
+def test_a_refused_entry_is_validated_once(ask, fake):
+    """A validator may cost something, and count: what it refused a moment ago is not shown to it again."""
+    fake.say(JOHN, '{"name": "John", "age": 12}')
+    ask.create(aged(99))
+    shown = []
+
+    class User(BaseModel):
+        name: str
+        age: int
+
+        @field_validator("age")
+        @classmethod
+        def young(cls, age: int) -> int:
+            shown.append(age)
+            if age > 18:
+                raise ValueError("too old")
+            return age
+
+    assert (ask.create(User).age, shown, fake.calls) == (12, [25, 12], 2)
 
 
 @pytest.mark.fault("E4")
@@ -822,6 +908,23 @@ def resealed(body, key):
 def test_a_forged_entry_that_makes_no_sense_is_a_miss(planted, forged):
     """A right checksum under nonsense is still nonsense: a miss, replaced."""
     assert planted(sealed_by_hand(planted.key, **forged)) == HEALED
+
+
+def test_a_completion_of_another_sdk_version_is_restored_all_the_same(planted):
+    """What the SDK of yesterday wrote may lack a field that today's wants: the answer was validated, and is given."""
+    entry = unseal(planted.entry, planted.key)
+    fields = json.loads(bytes(entry.completion.data))
+    del fields["created"]
+    kept = msgspec.structs.replace(entry.completion, data=msgspec.Raw(json.dumps(fields).encode()))
+    with pytest.raises(ValueError, match="created"):
+        ChatCompletion.model_validate(fields)
+
+    assert planted(seal(msgspec.structs.replace(entry, completion=kept), planted.key)) == UNHARMED
+    value, completion = planted.client.create_with_completion(response_model=User)
+
+    assert (value, type(completion), completion) == (ANN, ChatCompletion, value._raw_response)
+    assert (completion.id, completion.choices[0].message.content) == ("1", '{"name":"Ann","age":3}')
+    assert "created" not in completion.model_fields_set
 
 
 @pytest.mark.fault("H2")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import enum
+import functools
 import json
 import pickle
 import warnings
 from typing import Annotated, Any, Iterable, Literal, Optional, TypedDict, Union  # noqa: UP035  as users write them
+from unittest.mock import Mock
 
 import openai
 import pydantic
@@ -15,11 +18,12 @@ import pytest
 import tenacity
 from fake_provider import FakeProvider, Say
 from flavours import CLIENTS, ask, openai_client
+from google.genai import types as google_types
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 import instructor
 from instructor import Mode
-from instructor.cache import AutoCache
+from instructor.cache import AutoCache, stats
 from instructor.exceptions import (
     ConfigurationError,
     IncompleteOutputException,
@@ -28,6 +32,7 @@ from instructor.exceptions import (
     TokenBudgetExceeded,
 )
 from instructor.hooks import Hooks
+from instructor.usage import nothing
 
 MODES = (Mode.TOOLS, Mode.TOOLS_STRICT, Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON)
 QUESTION = [{"role": "user", "content": "Extract: John is 25"}]
@@ -285,6 +290,46 @@ def test_a_max_retries_that_cannot_work_costs_nothing(provider: FakeProvider, ba
     assert provider.calls == 0
 
 
+@sync_and_async
+@pytest.mark.parametrize("cache", [None, AutoCache()], ids=["no cache", "cache"])
+@pytest.mark.parametrize("given", [None, User(name="nobody", age=0)], ids=["None", "a user"])
+def test_what_a_controller_gives_in_place_of_an_answer_is_given(
+    provider: FakeProvider, use_async: bool, cache: AutoCache | None, given: User | None
+) -> None:
+    """`retry_error_callback` has the last word, as in tenacity; it is no answer, and nobody else's."""
+    kind = tenacity.AsyncRetrying if use_async else tenacity.Retrying
+    retrying = kind(stop=tenacity.stop_after_attempt(2), retry_error_callback=lambda _: given)
+    client = openai_client(provider, use_async=use_async, cache=cache)
+    provider.say("{}", "{}", Say())
+
+    assert given is ask(client, response_model=User, messages=QUESTION, max_retries=retrying)
+    assert provider.calls == 2
+    if cache is not None:
+        assert (len(cache), stats(cache).stores) == (0, 0)
+
+
+@sync_and_async
+def test_a_controller_sees_what_the_user_will_get(provider: FakeProvider, use_async: bool) -> None:
+    """`retry_if_result` is asked about the user's object, and may want another one."""
+    seen: list[Any] = []
+
+    def too_old(user: User) -> bool:
+        seen.append(user)
+        return user.age > 18
+
+    kind = tenacity.AsyncRetrying if use_async else tenacity.Retrying
+    retrying = kind(stop=tenacity.stop_after_attempt(3), retry=tenacity.retry_if_result(too_old))
+    provider.say(Say(), '{"name": "John", "age": 12}')
+
+    user = ask(
+        openai_client(provider, use_async=use_async), response_model=User, messages=QUESTION, max_retries=retrying
+    )
+
+    assert User(name="John", age=12) == user
+    assert [User(name="John", age=25), user] == seen
+    assert provider.calls == 2
+
+
 def test_usage_is_the_total_of_all_attempts(provider: FakeProvider) -> None:
     """What a re-ask cost is counted on the result, and on the completion."""
     provider.say("{}", Say())
@@ -410,6 +455,57 @@ def test_streaming_a_whole_answer_is_refused_before_it_costs_anything(provider: 
     assert provider.calls == 0
 
 
+PIECES = ["Hel", "lo"]
+
+
+def event(piece: str) -> str:
+    """A piece of a plain completion, as a server sends it."""
+    choice = {"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": None}
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    return f"data: {json.dumps(chunk)}\n\n"
+
+
+STREAM = Say(body="".join([*map(event, PIECES), "data: [DONE]\n\n"]).encode())
+
+
+def test_a_plain_stream_is_the_sdks_own_and_is_not_remembered(provider: FakeProvider) -> None:
+    """A stream can be read once: each call has its own, of its own request."""
+    cache = AutoCache()
+    client = openai_client(provider, cache=cache)
+    provider.say(STREAM)
+
+    for _ in range(2):
+        with client.create(messages=QUESTION, stream=True) as stream:
+            assert type(stream) is openai.Stream
+            assert [chunk.choices[0].delta.content for chunk in stream] == PIECES
+
+    assert (provider.calls, len(cache), stats(cache).bypassed.total()) == (2, 0, 0)
+
+
+def test_a_plain_stream_may_be_asynchronous(provider: FakeProvider) -> None:
+    """The same of an asynchronous client."""
+    cache = AutoCache()
+    client = openai_client(provider, use_async=True, cache=cache)
+    provider.say(STREAM)
+
+    async def main() -> list[str | None]:
+        async with await client.create(messages=QUESTION, stream=True) as stream:
+            assert type(stream) is openai.AsyncStream
+            return [chunk.choices[0].delta.content async for chunk in stream]
+
+    assert [asyncio.run(main()), asyncio.run(main())] == [PIECES, PIECES]
+    assert (provider.calls, len(cache)) == (2, 0)
+
+
+def test_a_patched_client_streams_too(provider: FakeProvider) -> None:
+    """`patch` leaves a program that streams what it had."""
+    client = instructor.patch(openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1", max_retries=0))
+    provider.say(STREAM)
+
+    with client.chat.completions.create(model="m", messages=QUESTION, stream=True) as stream:
+        assert [chunk.choices[0].delta.content for chunk in stream] == PIECES
+
+
 def test_a_patched_function_takes_a_response_model(provider: FakeProvider) -> None:
     """`patch` on a client and on a function, and the cache with them; one retry by default."""
     raw = openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1")
@@ -432,6 +528,90 @@ def test_instructor_can_be_made_of_a_patched_function(provider: FakeProvider) ->
 
     assert client.create(response_model=User, messages=QUESTION).age == 25
     assert client.models is raw.models
+
+
+@pytest.mark.parametrize("cache", [None, AutoCache()], ids=["no cache", "cache"])
+def test_a_wrapper_around_a_patched_function_is_called(provider: FakeProvider, cache: AutoCache | None) -> None:
+    """`functools.wraps` makes a rate limiter look like what it wraps; it is still the limiter that is asked."""
+    raw = openai.OpenAI(api_key="k", base_url=f"{provider.url}/v1", max_retries=0)
+    patched = instructor.patch(create=raw.chat.completions.create)
+    passed: list[str] = []
+
+    @functools.wraps(patched)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        passed.append(kwargs["model"])
+        return patched(*args, **kwargs)
+
+    client = instructor.Instructor(client=None, create=limited, model="m", cache=cache)
+
+    assert client.create(response_model=User, messages=QUESTION).age == 25
+    assert (passed, provider.calls) == (["m"], 1)
+
+
+@every_client
+@pytest.mark.parametrize(
+    "option", [{"max_retries": 0}, {"strict": False}, {"context": {}}, {"token_budget": 9}], ids=lambda o: next(iter(o))
+)
+def test_what_belongs_to_a_call_is_refused_as_a_default(
+    provider: FakeProvider, make: Any, option: dict[str, Any]
+) -> None:
+    """It would be sent to the provider, or be passed over in silence."""
+    with pytest.raises(ConfigurationError, match=f"{next(iter(option))}.*create"):
+        make(provider, **option)
+
+    assert provider.calls == 0
+
+
+def test_a_plain_stream_is_never_answered_from_the_cache(provider: FakeProvider) -> None:
+    """The whole answer to the same question is remembered; who streams wants a stream."""
+    client = openai_client(provider, cache=AutoCache())
+    whole = client.create(messages=QUESTION)
+    provider.say(STREAM)
+
+    with client.create(messages=QUESTION, stream=True) as stream:
+        assert type(stream) is openai.Stream
+
+    assert client.create(messages=QUESTION) == whole
+    assert provider.calls == 2
+
+
+class Unreadable:
+    """What some provider says, and nobody understands."""
+
+    @property
+    def choices(self) -> Any:
+        """Nothing to choose from."""
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("said", [Mock(), Unreadable(), None], ids=lambda said: type(said).__name__)
+@pytest.mark.parametrize("cached", [False, True], ids=["no cache", "cache"])
+def test_a_plain_completion_that_cannot_be_read_is_given_as_it_came(said: Any, cached: bool) -> None:
+    """It has been paid for, whatever it is; and it is not remembered."""
+    sdk, cache = Mock(), AutoCache() if cached else None
+    sdk.chat.completions.create = asked = Mock(return_value=said)
+    client = instructor.patch(sdk)
+
+    for _ in range(2):
+        assert said is client.chat.completions.create(model="m", messages=QUESTION, cache=cache)
+
+    assert asked.call_count == 2
+    if cache is not None:
+        assert (len(cache), stats(cache).misses, stats(cache).errors) == (0, 2, 0)
+
+
+def test_what_costs_nothing_costs_nothing_in_every_detail() -> None:
+    """Google counts tokens by modality, in a list: nothing is left of them either."""
+    usage = google_types.GenerateContentResponseUsageMetadata(
+        prompt_token_count=5,
+        prompt_tokens_details=[google_types.ModalityTokenCount(modality="TEXT", token_count=5)],
+    )
+
+    free = nothing(usage)
+
+    assert (free.prompt_token_count, free.prompt_tokens_details[0].token_count) == (0, 0)
+    assert free.prompt_tokens_details[0].modality is google_types.MediaModality.TEXT
+    assert usage.prompt_tokens_details[0].token_count == 5
 
 
 def test_a_deprecated_mode_means_its_successor(provider: FakeProvider) -> None:

@@ -117,7 +117,7 @@ def test_a_follower_gets_an_object_of_its_own(plan: Plan) -> None:
     follower = solve(plan)
     next(follower)
     follower.send(None)
-    mine = ending(follower, (False, theirs))
+    mine = ending(follower, (False, theirs, None))
 
     assert theirs.value == mine.value
     assert theirs.value is not mine.value
@@ -211,3 +211,27 @@ def test_a_ttl_of_nothing_stores_nothing(cache: AutoCache) -> None:
 
     assert isinstance(answer, Answer)
     assert answer.kept is not None
+
+
+def test_a_question_changed_since_it_was_looked_up_is_answered_and_not_stored(plan: Plan, cache: AutoCache) -> None:
+    """The answer to what was asked in the end must not stand under the key of what was asked for at first."""
+    assert plan.slot is not None
+    flow = lead(plan, plan.slot)
+    assert Load(cache, plan.slot.key) == next(flow)
+    plan.kwargs["messages"].append({"role": "user", "content": "and how old?"})
+
+    assert isinstance(flow.send(attempts(flow.send(None))), Send)
+    decide = flow.send(completion('{"name":"Ann"}'))
+    answer = ending(flow, attempts(decide))
+
+    assert (answer.value, answer.whole) == (User(name="Ann"), False)
+
+
+def test_who_waited_for_a_question_that_was_changed_asks_for_themselves(plan: Plan) -> None:
+    """What the leader was answered in the end is no answer to what the follower asked."""
+    theirs = Answer(User(name="Eve"), ('{"name":"Eve"}',), completion('{"name":"Eve"}'), whole=False)
+    flow = solve(plan)
+    next(flow)
+    assert isinstance(flow.send(None), Share)
+
+    assert isinstance(flow.send((False, theirs, None)), Decide)

@@ -234,7 +234,7 @@ def test_a_template_cannot_work_or_grow_without_bounds(template):
     with pytest.raises((SecurityError, TemplateRuntimeError), match=r"^messages\[0\]: "):
         rendered(template, x=1, big="a " * 500_000)
 
-    assert time.thread_time() - started < 2 * templates.MAX_SECONDS
+    assert time.thread_time() - started < 10 * templates.MAX_SECONDS
 
 
 @pytest.mark.fault("H6")
