@@ -32,30 +32,10 @@ if TYPE_CHECKING:
     from .providers import Provider
 
 __version__ = "1.18.0"
-__all__ = [
-    "AsyncInstructor",
-    "Instructor",
-    "Mode",
-    "Provider",
-    "apatch",
-    "exceptions",
-    "from_anthropic",
-    "from_anyscale",
-    "from_cerebras",
-    "from_databricks",
-    "from_deepseek",
-    "from_fireworks",
-    "from_genai",
-    "from_groq",
-    "from_litellm",
-    "from_openai",
-    "from_openrouter",
-    "from_perplexity",
-    "from_provider",
-    "from_together",
-    "hooks",
-    "patch",
-]
+__all__ = ["AsyncInstructor", "Instructor", "Mode", "Provider", "apatch", "exceptions"]
+__all__ += ["from_anthropic", "from_anyscale", "from_cerebras", "from_databricks", "from_deepseek", "from_fireworks"]
+__all__ += ["from_genai", "from_groq", "from_litellm", "from_openai", "from_openrouter", "from_perplexity"]
+__all__ += ["from_provider", "from_together", "hooks", "patch"]
 
 if DOORMAN not in sys.meta_path:  # it is, where this module is reloaded
     sys.meta_path.append(DOORMAN)

@@ -13,7 +13,6 @@ def _in(room: str, *names: str) -> dict[str, str]:
     return {name: f"{room}:{name}" for name in names}
 
 
-_CLIENTS = _in("client", "AsyncInstructor", "Instructor")
 _ERRORS = _in(
     "exceptions",
     *("AsyncValidationError", "ClientError", "ConfigurationError", "FailedAttempt", "IncompleteOutputException"),
@@ -21,47 +20,40 @@ _ERRORS = _in(
     *("ResponseParsingError", "TokenBudgetError", "TokenBudgetExceeded", "TokenUsageUnavailableError"),
     "ValidationError",
 )
-_FACTORIES = {
-    "openai": _in("factories", "from_openai", "from_anyscale", "from_together", "from_databricks", "from_deepseek"),
-    **{
-        name: _in("factories", f"from_{name}")
-        for name in ("anthropic", "cerebras", "fireworks", "genai", "groq", "litellm", "openrouter", "perplexity")
-    },
-}
-_ALL_FACTORIES = {name: place for places in _FACTORIES.values() for name, place in places.items()}
+_SDKS = ("anthropic", "cerebras", "fireworks", "genai", "groq", "litellm", "openai", "openrouter", "perplexity")
+_COPIES = ("anyscale", "databricks", "deepseek", "together")
+_MAKERS = _in("factories", *(f"from_{name}" for name in _SDKS + _COPIES))
+_CORE = _in("client", "AsyncInstructor", "Instructor") | _in("hooks", "HookName", "Hooks")
+_IS_ASYNC = _in("patching", "is_async")
 _JSON = {"extract_json_from_codeblock": "jsontext:find"}
 _LISTS = {"ListResponse": "dsl.response_list:ListResponse", "ResponseList": "dsl.response_list:ListResponse"}
 _NOUNS = _in("mode", "Mode") | _in("providers", "Provider")
+_PATCHES = _in("patching", "apatch", "patch") | _in("factories", "from_litellm", "from_openai")
 
 DOORS: dict[str, str | dict[str, str]] = {
     "instructor.auto_client": "factories",
-    "instructor.core": _CLIENTS
-    | _ERRORS
-    | _in("hooks", "HookName", "Hooks")
-    | _in("patching", "apatch", "patch")
-    | _in("factories", "from_litellm", "from_openai"),
-    "instructor.core.retry": _ERRORS,
-    "instructor.utils": _JSON | _in("patching", "is_async") | _in("providers", "Provider", "get_provider"),
-    "instructor.utils.core": _JSON | _in("patching", "is_async"),
+    "instructor.core": _CORE | _ERRORS | _PATCHES,
+    "instructor.utils": _JSON | _IS_ASYNC | _in("providers", "Provider", "get_provider"),
+    "instructor.utils.core": _JSON | _IS_ASYNC,
     "instructor.utils.providers": "providers",
-    "instructor.v2": _NOUNS | _ALL_FACTORIES,
+    "instructor.v2": _NOUNS | _MAKERS,
     "instructor.v2.auto_client": "factories",
     "instructor.v2.core": _NOUNS,
     "instructor.v2.core.errors": "exceptions",
     "instructor.v2.core.json": _JSON,
     "instructor.v2.core.mode": "mode",
     "instructor.v2.core.providers": "providers",
-    "instructor.v2.core.retry": _ERRORS,
     "instructor.v2.core.templating": "templating",
-    "instructor.v2.core.utils": _in("patching", "is_async"),
+    "instructor.v2.core.utils": _IS_ASYNC,
     "instructor.v2.dsl": _LISTS,
     "instructor.v2.dsl.response_list": _LISTS,
-    "instructor.v2.providers": _ALL_FACTORIES,
+    "instructor.v2.providers": _MAKERS,
 }
+_ROOMS = {"client": "client", "exceptions": "exceptions", "hooks": "hooks", "patch": "patching", "retry": "exceptions"}
 for _core in ("instructor.core", "instructor.v2.core"):
-    DOORS |= {f"{_core}.{room}": room for room in ("client", "exceptions", "hooks")} | {f"{_core}.patch": "patching"}
-for _name, _places in _FACTORIES.items():
-    DOORS |= dict.fromkeys((f"instructor.v2.providers.{_name}", f"instructor.v2.providers.{_name}.client"), _places)
+    DOORS |= {f"{_core}.{name}": room for name, room in _ROOMS.items()}
+for _name in _SDKS:
+    DOORS |= {f"instructor.v2.providers.{_name}": _MAKERS, f"instructor.v2.providers.{_name}.client": "factories"}
 """By its old path: the room that a module is now, or for each of its names `"room:name"`."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 from tenacity import AsyncRetrying, Retrying
 from typing_extensions import Self
@@ -20,6 +20,7 @@ from .plan import Plan, check_namespace, check_ttl, make_plan
 from .providers import Provider
 
 T = TypeVar("T")
+Messages: TypeAlias = list[Any] | None
 
 
 class Instructor:
@@ -54,18 +55,10 @@ class Instructor:
 
     @property
     def chat(self) -> Self:
-        """The client itself: `client.chat.completions.create` is `client.create`."""
+        """The client itself: `client.chat.completions.create` and `client.messages.create` are `client.create`."""
         return self
 
-    @property
-    def completions(self) -> Self:
-        """The client itself, as `chat`."""
-        return self
-
-    @property
-    def messages(self) -> Self:
-        """The client itself: `client.messages.create` is `client.create`."""
-        return self
+    completions = messages = chat
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the SDK client's own."""
@@ -103,7 +96,7 @@ class Instructor:
     def _plan(
         self,
         response_model: Any,
-        messages: Any,
+        messages: Messages,
         max_retries: Any,
         context: Mapping[str, Any] | None,
         strict: bool,
@@ -114,26 +107,18 @@ class Instructor:
         kwargs = {**self.kwargs, **kwargs}
         if messages is not None:
             kwargs["messages"] = messages
-        return make_plan(
-            self.endpoint,
-            self.mode,
-            self.hooks if hooks is None else self.hooks + hooks,
-            response_model,
-            kwargs,
-            max_retries,
-            context,
-            strict,
-            token_budget,
-        )
+        hooks = self.hooks if hooks is None else self.hooks + hooks
+        to = self.endpoint
+        return make_plan(to, self.mode, hooks, response_model, kwargs, max_retries, context, strict, token_budget)
 
     @overload
-    def create(self, response_model: type[T], messages: list[Any] | None = ..., *args: Any, **kwargs: Any) -> T: ...
+    def create(self, response_model: type[T], messages: Messages = ..., *args: Any, **kwargs: Any) -> T: ...
     @overload
-    def create(self, response_model: Any = ..., messages: list[Any] | None = ..., *args: Any, **kwargs: Any) -> Any: ...
+    def create(self, response_model: Any = ..., messages: Messages = ..., *args: Any, **kwargs: Any) -> Any: ...
     def create(
         self,
         response_model: Any = None,
-        messages: list[Any] | None = None,
+        messages: Messages = None,
         max_retries: int | Retrying = 3,
         context: Mapping[str, Any] | None = None,
         strict: bool = True,
@@ -157,7 +142,7 @@ class Instructor:
 
     def create_with_completion(
         self,
-        messages: list[Any] | None = None,
+        messages: Messages = None,
         response_model: Any = None,
         max_retries: int | Retrying = 3,
         context: Mapping[str, Any] | None = None,
@@ -175,6 +160,9 @@ class Instructor:
 class AsyncInstructor(Instructor):
     """Typed answers from a language model, for asyncio."""
 
+    def __enter__(self) -> Self:
+        raise TypeError("An asynchronous client is closed by `async with`.")
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -188,17 +176,13 @@ class AsyncInstructor(Instructor):
     aclose = close
 
     @overload  # type: ignore[override]
-    async def create(
-        self, response_model: type[T], messages: list[Any] | None = ..., *args: Any, **kwargs: Any
-    ) -> T: ...
+    async def create(self, response_model: type[T], messages: Messages = ..., *args: Any, **kwargs: Any) -> T: ...
     @overload
-    async def create(
-        self, response_model: Any = ..., messages: list[Any] | None = ..., *args: Any, **kwargs: Any
-    ) -> Any: ...
+    async def create(self, response_model: Any = ..., messages: Messages = ..., *args: Any, **kwargs: Any) -> Any: ...
     async def create(
         self,
         response_model: Any = None,
-        messages: list[Any] | None = None,
+        messages: Messages = None,
         max_retries: int | Retrying | AsyncRetrying = 3,
         context: Mapping[str, Any] | None = None,
         strict: bool = True,
@@ -212,7 +196,7 @@ class AsyncInstructor(Instructor):
 
     async def create_with_completion(
         self,
-        messages: list[Any] | None = None,
+        messages: Messages = None,
         response_model: Any = None,
         max_retries: int | Retrying | AsyncRetrying = 3,
         context: Mapping[str, Any] | None = None,
@@ -233,7 +217,6 @@ def _check_defaults(kwargs: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"{sorted(per_call)} belong to a call: pass them to create().")
     if kwargs.get("cache") is not None:
         check_cache(kwargs["cache"])
-    if kwargs.get("cache_ttl") is not None:
-        check_ttl(kwargs["cache_ttl"])
+    check_ttl(kwargs.get("cache_ttl"))
     if "cache_namespace" in kwargs:
         check_namespace(kwargs["cache_namespace"])

@@ -6,8 +6,8 @@ import importlib.util
 import inspect
 import logging
 import os
-import pkgutil
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from .exceptions import ConfigurationError
@@ -22,32 +22,35 @@ def connect(row: Row, kwargs: dict[str, Any], *, wants_async: bool) -> Any:
     Raises:
         ConfigurationError: the SDK is not installed, the key or the address is missing, or the SDK refuses them.
     """
-    sdk(row)
-    make = pkgutil.resolve_name((row.async_clients if wants_async else row.clients)[0])
+    module = sdk(row)
+    make = getattr(module, row.clients[wants_async])
     options = _PREPARE.get(row.provider, _with_key)(row, kwargs)
     accepted = inspect.signature(make).parameters
     options |= {name: kwargs.pop(name) for name in list(kwargs) if name in accepted}
     if row.direct:
-        options["http_client"] = pkgutil.resolve_name(row.direct[wants_async])(trust_env=False)
+        options["http_client"] = getattr(module, row.direct[wants_async])(trust_env=False)
     try:
         return _own(row, make(**options), options)
     except (ConfigurationError, ImportError):
         raise
     except Exception as error:
         logger.error("Error initializing %s client: %s", row.provider.value, type(error).__name__)  # noqa: TRY400
-        raise ConfigurationError(f"Cannot make a {row.provider.value} client: {error}") from error
+        raise ConfigurationError(f"Cannot make the {row.provider.value} client: {error}") from error
 
 
-def sdk(row: Row) -> str:
-    """The name of the SDK's module, once it is known to be installed."""
-    module = row.completion.partition(":")[0].removesuffix(".types").split(".types.")[0]
+def sdk(row: Row) -> ModuleType:
+    """The SDK's module.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
     try:
-        found = importlib.util.find_spec(module)
+        found = importlib.util.find_spec(row.sdk)
     except ModuleNotFoundError:  # the parent of a dotted name is absent
         found = None
     if found is None:
         raise ConfigurationError(f"The provider {row.provider.value!r} needs the package {row.package}: {row.install}")
-    return module
+    return importlib.import_module(row.sdk)
 
 
 def _own(row: Row, client: Any, options: Mapping[str, Any]) -> Any:
@@ -57,7 +60,7 @@ def _own(row: Row, client: Any, options: Mapping[str, Any]) -> Any:
     Anthropic's does not miss its key before the first call.
     """
     headers = options.get("default_headers")
-    if row.package == "openai" and row.provider is not Provider.OPENAI:
+    if row.sdk == "openai" and row.provider is not Provider.OPENAI:
         client.organization, client.project = options.get("organization"), options.get("project")
         client._custom_headers = dict(headers or {})  # noqa: SLF001  there is no public way to take one out
     if row.provider is Provider.ANTHROPIC and headers is None and not any(map(vars(client).get, _CREDENTIALS)):
@@ -82,9 +85,7 @@ def _missing(row: Row, what: str, name: str, variables: tuple[str, ...]) -> Conf
 
 
 def _key(row: Row, kwargs: dict[str, Any]) -> Any:
-    if row.fallback_key is not None:
-        return kwargs.pop("api_key", None) or row.fallback_key
-    return _found(row, kwargs, "key", "api_key", row.key_env)
+    return kwargs.pop("api_key", None) or row.fallback_key or _found(row, kwargs, "key", "api_key", row.key_env)
 
 
 def _with_key(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:

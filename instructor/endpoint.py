@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import importlib
 import operator
 import pkgutil
 import urllib.parse
@@ -10,12 +12,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from .cache.key import canonical
 from .dialects.base import Dialect
-from .providers import Row
+from .providers import Row, row_for
 
+Function: TypeAlias = Callable[..., Any]
 ROUNDS = 10_000
 """PBKDF2 rounds (RFC 8018) over a credential: some milliseconds, once a process, against guessing it from a key."""
 
@@ -27,31 +30,23 @@ class Endpoint:
     endpoint whose address says nothing about it; `face` is the patched function that users call.
     """
 
-    def __init__(
-        self,
-        row: Row,
-        dialect: Dialect,
-        client: Any,
-        call: Callable[..., Any] | None = None,
-        *,
-        is_async: bool = False,
-    ) -> None:
-        self.row = row
-        self.dialect = dialect
+    def __init__(self, row: Row, client: Any, call: Function | None = None, *, is_async: bool = False) -> None:
+        self.row = row = row_for(client, row)
+        self.dialect = dialect_of(row)
         self.client = client
         self.is_async = is_async
         self.start: Callable[[], None] | None = None
         self.place: str | None = _place_of(call) if client is None else None
         self.face: Any = None
-        self.speaker = f"{dialect.name}/{dialect.version} {row.completion}"
+        self.speaker = f"{self.dialect.name}/{self.dialect.version} {row.completion}"
         self._call = call
-        self._path: Callable[[Any], Callable[..., Any]] = operator.attrgetter(row.async_call if is_async else row.call)
+        self._path: Callable[[Any], Function] = operator.attrgetter(row.calls[is_async])
         self._identity: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*row.identity)
         self._loose: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*row.loose)
         self._memo: tuple[Any, tuple[str, str | None]] = (None, ("", None))
 
     @property
-    def call(self) -> Callable[..., Any]:
+    def call(self) -> Function:
         """The SDK's function, looked up each time: tests and tracers replace it."""
         return self._call or self._path(self.client)
 
@@ -61,18 +56,14 @@ class Endpoint:
         Raises:
             TypeError: the credential is made anew for each call, so that only a namespace can name the account.
         """
+        client, row = self.client, self.row
         try:
-            seen: Any = (
-                self._identity(self.client),
-                [part.copy() if part else None for part in self._loose(self.client)],
-            )
+            seen: Any = self._identity(client), [part.copy() if part else None for part in self._loose(client)]
         except AttributeError:  # not the SDK's own client
-            seen = tuple(
-                [_attribute(self.client, name) for name in names] for names in (self.row.identity, self.row.loose)
-            )
+            seen = [[copy.copy(_attribute(client, name)) for name in names] for names in (row.identity, row.loose)]
         memo = self._memo
         if seen != memo[0]:
-            memo = self._memo = (seen, _scopes(self.place, seen[0], seen[1]))  # one store: accounts must not mix
+            memo = self._memo = (seen, _scopes(self.place, *seen))  # one store: accounts must not mix
         place, whole = memo[1]
         if namespace is not None:
             return place
@@ -81,14 +72,18 @@ class Endpoint:
         return whole
 
 
+def dialect_of(row: Row) -> Dialect:
+    """The module that speaks a provider's dialect."""
+    return cast("Dialect", importlib.import_module(f".dialects.{row.dialect}", __package__))
+
+
 def _place_of(call: Any) -> str:
     """Where a bare function asks: its own name, or one of its making where others may bear the same."""
     name = f"{getattr(call, '__module__', None)}:{getattr(call, '__qualname__', None)}"
-    try:
-        known = pkgutil.resolve_name(name) is call
-    except (ValueError, ImportError, AttributeError):
-        known = False
-    return name if known else f"{name} {uuid.uuid4().hex}"
+    with suppress(ValueError, ImportError, AttributeError):
+        if pkgutil.resolve_name(name) is call:
+            return name
+    return f"{name} {uuid.uuid4().hex}"
 
 
 def _attribute(client: Any, name: str) -> Any:

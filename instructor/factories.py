@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pkgutil
+import re
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -15,8 +15,8 @@ from .connect import connect, logger, sdk
 from .endpoint import Endpoint
 from .exceptions import ClientError, ConfigurationError
 from .mode import Mode
-from .patching import check_mode, dialect_of, is_async, patched
-from .providers import BETA, ROWS, Provider, Row
+from .patching import check_mode, is_async, patched
+from .providers import BETA, ROWS, Provider, Row, row_for
 
 supported_providers = [*ROWS]
 
@@ -55,10 +55,10 @@ def from_provider(
     logger.info("Initializing %s provider with model %s", row.provider.value, name)
     wants_async = kwargs.pop("use_async", False) or async_client
     if row.provider is Provider.LITELLM:
-        client, call = None, pkgutil.resolve_name(f"{sdk(row)}:{row.async_call if wants_async else row.call}")
+        client, call = None, getattr(sdk(row), row.calls[wants_async])
     else:
         client, call = connect(row, kwargs, wants_async=wants_async), None
-    endpoint = Endpoint(row, dialect_of(row), client, call, is_async=wants_async)
+    endpoint = Endpoint(row, client, call, is_async=wants_async)
     if row.provider is Provider.LOCAL:
         endpoint.place, endpoint.start = local.identity(name), partial(_serve, client, name)
     logger.info("Client initialized")
@@ -68,23 +68,20 @@ def from_provider(
 def _parse(model: str) -> tuple[Row, str]:
     provider, _, name = str(model).partition("/")
     if not (provider and name):
-        raise ConfigurationError(
-            f'Model string must be in format "provider/model-name", such as "openai/gpt-4o"; got {model!r}.'
-        )
+        raise ConfigurationError(f'Model string must be in format "provider/model", as "openai/gpt-4o"; got {model!r}.')
     if provider not in ROWS:
         raise ConfigurationError(f"Unsupported provider: {provider!r}. Supported providers are: {supported_providers}")
     return ROWS[provider], name
 
 
 # Model families that Ollama serves with tools; the others answer in JSON.
-_TOOL_FAMILIES = (
-    *("llama3.1", "llama3.2", "llama4", "mistral-nemo", "firefunction-v2", "command-a", "command-r"),
-    *("qwen2.5", "qwen3", "devstral"),
+_TOOL_FAMILIES = re.compile(
+    r"llama3\.[12]|llama4|mistral-nemo|firefunction-v2|command-[ar]|qwen2\.5|qwen3|devstral", re.IGNORECASE
 )
 
 
 def _default_mode(row: Row, name: str) -> Mode:
-    if row.provider is Provider.OLLAMA and not any(family in name.lower() for family in _TOOL_FAMILIES):
+    if row.provider is Provider.OLLAMA and not _TOOL_FAMILIES.search(name):
         return Mode.JSON
     return row.mode
 
@@ -97,14 +94,7 @@ def _client(endpoint: Endpoint, mode: Mode, model: str | None, kwargs: dict[str,
     """The client of an endpoint; `model` is what it asks unless a call says otherwise."""
     kind = AsyncInstructor if endpoint.is_async else Instructor
     defaults = {"model": model, **kwargs} if model is not None else kwargs
-    return kind(
-        client=endpoint.client,
-        create=patched(endpoint, mode),
-        mode=mode,
-        provider=endpoint.row.provider,
-        hooks=defaults.pop("hooks", None),
-        **defaults,
-    )
+    return kind(endpoint.client, patched(endpoint, mode), mode, endpoint.row.provider, **defaults)
 
 
 def _wrap(
@@ -117,20 +107,18 @@ def _wrap(
         ConfigurationError: the SDK is not installed.
     """
     mode = check_mode(mode, row)
-    sdk(row)
-    row = next((kin for kin in row.variants if _is_one_of(client, kin.clients + kin.async_clients)), row)
-    awaits = _is_one_of(client, row.async_clients) if use_async is None else use_async
-    if not _is_one_of(client, row.async_clients if awaits else row.clients):
-        names = ", ".join(path.partition(":")[2] for path in (*row.clients, *row.async_clients))
+    row = row_for(client, row)
+    awaits = _is_one_of(client, row, row.clients[True]) if use_async is None else use_async
+    if not _is_one_of(client, row, row.clients[awaits]):
+        names = ", ".join(row.clients)
         raise ClientError(f"Client must be an instance of one of: {names}. Got: {type(client).__name__}")
-    return _client(Endpoint(row, dialect_of(row), client, is_async=awaits), mode, model, kwargs)
+    return _client(Endpoint(row, client, is_async=awaits), mode, model, kwargs)
 
 
-def _is_one_of(client: Any, paths: tuple[str, ...]) -> bool:
+def _is_one_of(client: Any, row: Row, *names: str) -> bool:
     """Whether `client` is an instance of one of the SDK's classes, as far as the SDK has them."""
-    module = pkgutil.resolve_name(paths[0].partition(":")[0])
-    classes = [getattr(module, path.partition(":")[2], None) for path in paths]
-    return isinstance(client, tuple(cls for cls in classes if cls is not None))
+    module = sdk(row)
+    return isinstance(client, tuple(getattr(module, name, ()) for name in names))
 
 
 def from_openai(client: Any, mode: Mode = Mode.TOOLS, model: str | None = None, **kwargs: Any) -> Any:
@@ -170,7 +158,7 @@ def from_litellm(
         raise ClientError(f"Pass litellm.completion or litellm.acompletion, not a {type(completion).__name__}.")
     mode = check_mode(mode, row)
     awaits = is_async(completion) if async_client is None else async_client
-    return _client(Endpoint(row, dialect_of(row), None, completion, is_async=awaits), mode, None, kwargs)
+    return _client(Endpoint(row, None, completion, is_async=awaits), mode, None, kwargs)
 
 
 def _compatible(name: str) -> Callable[..., Any]:

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import warnings
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from .dialects.base import Dialect
 from .drive import run, run_async
-from .endpoint import Endpoint
+from .endpoint import Endpoint, Function, dialect_of
 from .exceptions import ModeError
 from .flow import solve
 from .hooks import Hooks
 from .mode import Mode, core, warn_deprecated_mode
 from .plan import Plan, make_plan
 from .providers import ROWS, Provider, Row
-
-
-def dialect_of(row: Row) -> Dialect:
-    """The module that speaks a provider's dialect."""
-    return cast("Dialect", importlib.import_module(f".dialects.{row.dialect}", __package__))
 
 
 def row_of(provider: Provider) -> Row:
@@ -43,30 +35,22 @@ def check_mode(mode: Mode, row: Row) -> Mode:
     return core(mode)
 
 
-def endpoint_of(create: Callable[..., Any], client: Any, provider: Provider) -> Endpoint:
+def endpoint_of(create: Function, client: Any, provider: Provider) -> Endpoint:
     """What a patched function asks; for any other, an endpoint that calls it."""
     made = getattr(create, "endpoint", None)
     if isinstance(made, Endpoint) and made.face is create:  # not a wrapper, to which `functools.wraps` gave it too
         return made
-    row = row_of(provider)
-    return Endpoint(row, dialect_of(row), client or _owner(create), create, is_async=is_async(create))
+    owner = getattr(getattr(create, "__self__", None), "_client", None)  # whose account is part of every question
+    return Endpoint(row_of(provider), client or owner, create, is_async=is_async(create))
 
 
-def _owner(create: Any) -> Any:
-    """The SDK client whose method `create` is: its account is part of every question."""
-    return getattr(getattr(create, "__self__", None), "_client", None)
-
-
-def is_async(function: Callable[..., Any]) -> bool:
+def is_async(function: Function) -> bool:
     """Whether calling `function` gives something to await, looking through decorators."""
     return inspect.iscoroutinefunction(inspect.unwrap(function))
 
 
 def patch(
-    client: Any = None,
-    create: Callable[..., Any] | None = None,
-    mode: Mode = Mode.TOOLS,
-    provider: Provider = Provider.OPENAI,
+    client: Any = None, create: Function | None = None, mode: Mode = Mode.TOOLS, provider: Provider = Provider.OPENAI
 ) -> Any:
     """Teach `client.chat.completions.create`, or the function `create`, to take `response_model` and its companions.
 
@@ -75,15 +59,13 @@ def patch(
     Raises:
         ValueError: neither a client nor a function is given.
     """
-    row = row_of(provider)
-    mode = check_mode(mode, row)
+    mode = check_mode(mode, row_of(provider))
     if create is not None:
         return patched(endpoint_of(create, client, provider), mode)
     if client is None:
         raise ValueError("patch() needs a client or a create function, as in patch(OpenAI()) or patch(create=...).")
-    original = client.chat.completions.create
-    endpoint = Endpoint(row, dialect_of(row), client, original, is_async=is_async(original))
-    client.chat.completions.create = patched(endpoint, mode)
+    completions = client.chat.completions
+    completions.create = patched(endpoint_of(completions.create, client, provider), mode)
     return client
 
 
@@ -93,7 +75,7 @@ def apatch(client: Any, mode: Mode = Mode.TOOLS, provider: Provider = Provider.O
     return patch(client, mode=mode, provider=provider)
 
 
-def patched(endpoint: Endpoint, mode: Mode) -> Callable[..., Any]:
+def patched(endpoint: Endpoint, mode: Mode) -> Function:
     """The endpoint's function, taking everything that `Instructor.create` takes; one attempt more by default."""
 
     def plan(response_model: Any = None, max_retries: Any = 1, context: Any = None, **kwargs: Any) -> Plan:
@@ -109,6 +91,6 @@ def patched(endpoint: Endpoint, mode: Mode) -> Callable[..., Any]:
     async def create_async(*args: Any, **kwargs: Any) -> Any:
         return (await run_async(solve(plan(*args, **kwargs)))).value
 
-    made: Callable[..., Any] = create_async if endpoint.is_async else create
+    made: Function = create_async if endpoint.is_async else create
     vars(made)["endpoint"], endpoint.face = endpoint, made
     return made

@@ -82,6 +82,11 @@ def make_plan(
     if ttl is not None:
         ttl = check_ttl(ttl)
     namespace = check_namespace(kwargs.pop("cache_namespace")) if "cache_namespace" in kwargs else None
+    if isinstance(kwargs.get("messages"), (str, dict)):
+        raise TypeError(
+            f"messages must be a list of messages, not {kwargs['messages']!r:.100}. "
+            'Write [{"role": "user", "content": "..."}].'
+        )
     if budget is not None:
         check_budget(budget, shape)
     if kwargs.get("stream"):

@@ -41,12 +41,9 @@ class Receipt:
         """The attribute; on the class, the descriptor itself."""
         if result is None:
             return self
-        try:
-            value = result.__dict__[self.name]
-        except KeyError:
-            raise AttributeError(f"{type(result).__name__!r} object has no attribute {self.name!r}") from None
-        if isinstance(value, Later):
-            value = result.__dict__[self.name] = made(value)
+        if self.name not in result.__dict__:
+            raise AttributeError(f"{type(result).__name__!r} object has no attribute {self.name!r}")
+        value = result.__dict__[self.name] = made(result.__dict__[self.name])
         return value
 
     def __set__(self, result: Any, value: Any) -> None:
@@ -60,7 +57,7 @@ _NAMES = ("_raw_response", "_total_usage")
 def attach(value: Any, completion: Any, usage: Any) -> None:
     """Give `value` its receipt; plain values such as numbers and enum members carry none."""
     kind = type(value)
-    if type(getattr(kind, "_raw_response", None)) is Receipt or _carry(kind):
+    if type(kind.__dict__.get("_raw_response")) is Receipt or _carry(kind):  # its own: a parent may leak less
         kept = value.__dict__
         kept["_raw_response"] = completion
         if usage is not None:
@@ -81,15 +78,12 @@ def _carry(kind: type[Any]) -> bool:
 
 def _leaks(config: Mapping[str, Any]) -> bool:
     """Whether pydantic would take what lies in a result's dictionary for a field of it."""
-    revalidates = config.get("revalidate_instances", "never") != "never"
-    extra = config.get("extra")
-    return bool(
-        (extra == "allow" and config.get("validate_assignment")) or (extra in {"allow", "forbid"} and revalidates)
-    )
+    if config.get("revalidate_instances", "never") != "never":
+        return config.get("extra") in {"allow", "forbid"}
+    return config.get("extra") == "allow" and bool(config.get("validate_assignment"))
 
 
 def _fill(value: pydantic.BaseModel, **receipts: Any) -> None:
     """Give a model that declares a private attribute of that name what it waits for."""
     for name in receipts.keys() & value.__private_attributes__.keys():
-        receipt = receipts[name]
-        setattr(value, name, receipt.make() if isinstance(receipt, Later) else receipt)
+        setattr(value, name, made(receipts[name]))

@@ -30,22 +30,16 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     if root is not None:  # a recursive model is nothing but a reference to its definition
         schema = {**schema["$defs"][root.removeprefix(DEFINITIONS)], **schema}
     properties = schema.get("properties", {})
-    for name, text in _documented(model).items():
-        if name in properties and "description" not in properties[name]:
-            properties[name]["description"] = text
+    for param in docstring_parser.parse(model.__doc__ or "").params:
+        if param.description and param.arg_name in properties:
+            properties[param.arg_name].setdefault("description", param.description)
     return schema
-
-
-def _documented(model: type[BaseModel]) -> dict[str, str]:
-    """What the docstring of `model` says of its parameters."""
-    params = docstring_parser.parse(model.__doc__ or "").params
-    return {param.arg_name: param.description or "" for param in params if param.description}
 
 
 def describe(schema: dict[str, Any], name: str) -> str:
     """What to tell a model about a schema: its own description, or that it must be filled in correctly."""
-    default = f"Correctly extracted `{name}` with all the required parameters with correct types"
-    return str(schema.get("description") or default)
+    told = schema.get("description")
+    return str(told or f"Correctly extracted `{name}` with all the required parameters with correct types")
 
 
 def parameters(schema: dict[str, Any]) -> dict[str, Any]:
@@ -82,25 +76,17 @@ GOOGLE = Subset(_COMMON | _BOUNDS | {"format", "prefixItems", "additionalPropert
 
 def fit(schema: dict[str, Any], subset: Subset) -> dict[str, Any] | None:
     """The schema in the words of `subset`, its descriptions saying the rest; None where it has no exact form."""
-    if not subset.recursive and _is_recursive(schema):
-        return None
+    uses = {name: _REFERENCE.findall(json.dumps(part)) for name, part in schema.get("$defs", {}).items()}
     try:
+        if not subset.recursive:
+            TopologicalSorter(uses).prepare()
         return cast("dict[str, Any]", _fitted(schema, subset))
-    except _OpenError:
+    except (_OpenError, CycleError):
         return None
 
 
 class _OpenError(Exception):
     """A part of a schema lets anything in."""
-
-
-def _is_recursive(schema: dict[str, Any]) -> bool:
-    uses = {name: _REFERENCE.findall(json.dumps(part)) for name, part in schema.get("$defs", {}).items()}
-    try:
-        TopologicalSorter(uses).prepare()
-    except CycleError:
-        return True
-    return False
 
 
 _REFERENCE = re.compile(rf'"\$ref": "{re.escape(DEFINITIONS)}([^"]+)"')
@@ -112,19 +98,15 @@ def _fitted(schema: Any, subset: Subset) -> Any:
     if not isinstance(schema, dict) or schema.keys() == {"$ref"}:
         return schema
     said = _reworded(schema, subset)
-    made = {
-        key: _inside(key, value, subset)
-        for key, value in said.items()
-        if key in subset.keywords and value in subset.values.get(key, [value])
-    }
-    told = ", ".join(
-        f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in said.items() if key not in made
-    )
+    taken = [key for key in said.keys() & subset.keywords if said[key] in subset.values.get(key, [said[key]])]
+    made = {key: _inside(key, value, subset) for key, value in said.items() if key in taken}
+    told = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in said.items() if key not in taken]
     if told:
-        made["description"] = "\n\n".join(filter(None, [said.get("description"), f"{{{told}}}"]))
+        made["description"] = "\n\n".join(filter(None, [said.get("description"), f"{{{', '.join(told)}}}"]))
     if subset.exact and said.get("type") == "object":
-        required = {"required": list(said.get("properties", ()))} if subset.all_required else {}
-        return {**made, **required, "additionalProperties": False}
+        if subset.all_required:
+            made["required"] = list(said.get("properties", ()))
+        made["additionalProperties"] = False
     return made
 
 
@@ -142,7 +124,7 @@ _FIRM = {"type", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"}
 
 def _reworded(schema: dict[str, Any], subset: Subset) -> dict[str, Any]:
     """The schema with references alone, unions in one word, and constants as enums where there are no constants."""
-    said = {_SYNONYMS.get(key, key): value for key, value in schema.items() if key != "discriminator"}
+    said = {_UNIONS.get(key, key): value for key, value in schema.items() if key != "discriminator"}
     if "$ref" in said:  # nothing may stand beside a reference: words about it stand around it
         said["anyOf"] = [{"$ref": said.pop("$ref")}]
     if type(said.get("const")) in _LISTABLE and "const" not in subset.keywords:
@@ -150,7 +132,7 @@ def _reworded(schema: dict[str, Any], subset: Subset) -> dict[str, Any]:
     return said
 
 
-_SYNONYMS = {"oneOf": "anyOf", "allOf": "anyOf"}  # pydantic writes an `allOf` only around one reference
+_UNIONS = {"oneOf": "anyOf", "allOf": "anyOf"}  # pydantic writes an `allOf` only around one reference
 _LISTABLE = (str, int, float)  # what every API takes in an enum
 
 

@@ -7,15 +7,15 @@ import hashlib
 import json
 import operator
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pydantic
-import typing_extensions
 from pydantic import BaseModel, Field, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
+from typing_extensions import NotRequired, Required, is_typeddict
 
 from .dsl.response_list import ListResponse
 from .schema import describe, parameters, schema_of
@@ -64,50 +64,49 @@ def compile_shape(wanted: Any) -> Shape | None:
     """
     if wanted is None:
         return None
-    if not isinstance(wanted, _ModelClass):
-        if not isinstance(wanted, Hashable):
-            _refuse(wanted)
+    if not isinstance(wanted, Hashable):
+        _refuse(wanted)
+    try:
+        if isinstance(wanted, _ModelClass):
+            return _compile_model(wanted)
         return _compile_form(wanted, repr(wanted))  # Union[int, str] == Union[str, int], yet they are two questions
-    memo: Shape | None = getattr(wanted, MEMO, None)  # a parent's, perhaps
-    if memo is None or memo.wanted is not wanted or memo.validator is not wanted.__pydantic_validator__:
-        memo = _compile_model(wanted)
-        setattr(wanted, MEMO, memo)
-    return memo
+    except (pydantic.PydanticUserError, PydanticInvalidForJsonSchema) as error:
+        raise TypeError(f"{wanted!r} cannot be a response_model: {error}") from error
 
 
 def _compile_model(wanted: type[BaseModel]) -> Shape:
+    memo: Shape | None = vars(wanted).get(MEMO)  # its own, and not a parent's
+    if memo is not None and memo.validator is wanted.__pydantic_validator__:
+        return memo
     if wanted is BaseModel:
         raise TypeError("BaseModel itself has no fields to ask for; pass a subclass of it as response_model.")
-    try:
-        if not wanted.__pydantic_complete__:
-            wanted.model_rebuild()
-        wraps = schema_of(wanted).get("type") != "object"  # a RootModel of a list, a number or a union
-    except (pydantic.PydanticUserError, PydanticInvalidForJsonSchema) as error:
-        raise TypeError(f"{wanted!r} cannot be a response_model: {error}") from error
-    return _content(wanted) if wraps else _shape(wanted, wanted)
+    if not wanted.__pydantic_complete__:
+        wanted.model_rebuild()
+    wraps = schema_of(wanted).get("type") != "object"  # a RootModel of a list, a number or a union
+    made = _content(wanted) if wraps else _shape(wanted, wanted)
+    setattr(wanted, MEMO, made)
+    return made
 
 
 @lru_cache(maxsize=512)
 def _compile_form(wanted: Any, _spelling: str) -> Shape:
     _refuse(wanted)
-    if typing_extensions.is_typeddict(wanted):
+    if is_typeddict(wanted):
         return _shape(wanted, _from_typed_dict(wanted))
     if get_origin(wanted) in {list, collections.abc.Iterable} and get_args(wanted):
         (item,) = get_args(wanted)
-        if all(_is_object(part) for part in _members(item)):
+        if all(isinstance(part, _ModelClass) or is_typeddict(part) for part in _members(item)):
             return _tasks(wanted, item)
     return _content(wanted)
 
 
-_UNASKABLE = (dict, tuple, set, frozenset)
-
-
 def _refuse(wanted: Any) -> None:
     """Raise for what no model can be asked for, before anything is asked."""
-    if wanted is collections.abc.Iterable or (get_origin(wanted) is collections.abc.Iterable and not get_args(wanted)):
+    form = get_origin(wanted) or wanted
+    if form is collections.abc.Iterable and not get_args(wanted):
         raise ValueError("Iterable says nothing of its items; pass Iterable[YourModel] as response_model.")
-    askable = isinstance(wanted, type) or get_origin(wanted) is not None
-    if not askable or wanted in (*_UNASKABLE, list, Any, object) or get_origin(wanted) in _UNASKABLE:
+    askable = isinstance(wanted, type) or form is not wanted
+    if not askable or wanted is list or form in (dict, tuple, set, frozenset, Any, object):
         raise TypeError(
             f"{wanted!r} cannot be a response_model. Pass a pydantic model, a TypedDict, a simple type such as int or "
             "Literal, a Union of those, or list[...] or Iterable[...] of them."
@@ -115,22 +114,16 @@ def _refuse(wanted: Any) -> None:
 
 
 def _members(form: Any) -> tuple[Any, ...]:
-    return get_args(form) if _is_union(form) else (form,)
-
-
-def _is_union(form: Any) -> bool:
-    return get_origin(form) is Union or type(form).__name__ == "UnionType"
-
-
-def _is_object(form: Any) -> bool:
-    return isinstance(form, _ModelClass) or typing_extensions.is_typeddict(form)
+    is_union = get_origin(form) is Union or type(form).__name__ == "UnionType"
+    return get_args(form) if is_union else (form,)
 
 
 def _from_typed_dict(wanted: Any) -> type[BaseModel]:
     """A model with the keys of a TypedDict; those that may be absent default to None without saying so."""
     hints = get_type_hints(wanted, include_extras=True)
+    absent = {key for key, hint in hints.items() if get_origin(hint) is NotRequired}  # Python 3.10 does not tell
     fields: dict[str, Any] = {
-        key: (_bare(hint), ... if key in wanted.__required_keys__ else Field(default_factory=lambda: None))
+        key: (_bare(hint), ... if key in wanted.__required_keys__ - absent else Field(default_factory=lambda: None))
         for key, hint in hints.items()
     }
     naming = {"__base__": _TypedDictModel, "__doc__": wanted.__doc__, "__module__": wanted.__module__}
@@ -142,41 +135,33 @@ def _from_typed_dict(wanted: Any) -> type[BaseModel]:
 class _TypedDictModel(BaseModel):
     __wanted__: ClassVar[Any]
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _unpickled, (self.__wanted__, self.__getstate__())  # under its own name there is the TypedDict
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _blank, (self.__wanted__,), self.__getstate__()  # under its own name there is the TypedDict
 
 
-def _unpickled(wanted: Any, state: dict[Any, Any]) -> Any:
+def _blank(wanted: Any) -> Any:
     model = _compile_form(wanted, repr(wanted)).model
-    made = model.__new__(model)
-    made.__setstate__(state)
-    return made
+    return model.__new__(model)
 
 
 def _bare(hint: Any) -> Any:
     """The type inside `Required[...]` or `NotRequired[...]`."""
-    wrapped = get_origin(hint) in {typing_extensions.Required, typing_extensions.NotRequired}
-    return get_args(hint)[0] if wrapped else hint
+    return get_args(hint)[0] if get_origin(hint) in {Required, NotRequired} else hint
 
 
 def _tasks(wanted: Any, item: Any) -> Shape:
     """A list of objects travels as an object with one list, because tools take objects."""
     name = "Or".join(part.__name__ for part in _members(item))
-    tasks: Any = Field(default_factory=list, description=f"Correctly segmented list of `{name}` tasks")
-    model = create_model(
-        f"Iterable{name}", __doc__=f"Correct segmentation of `{name}` tasks", tasks=(list[item], tasks)
-    )
+    tasks: Any = Field(description=f"Correctly segmented list of `{name}` tasks")  # required: nothing is no list
+    doc = f"Correct segmentation of `{name}` tasks"
+    model = create_model(f"Iterable{name}", __doc__=doc, tasks=(list[item], tasks))
     return _shape(wanted, model, lambda value: ListResponse(value.tasks))
 
 
 def _content(wanted: Any) -> Shape:
     """A plain value travels as an object with one field."""
     doc = "Correctly Formatted and Extracted Response."
-    try:
-        model = create_model("Response", __doc__=doc, content=(wanted, ...))
-        return _shape(wanted, model, operator.attrgetter("content"))
-    except (pydantic.PydanticUserError, PydanticInvalidForJsonSchema) as error:
-        raise TypeError(f"{wanted!r} cannot be a response_model: {error}") from error
+    return _shape(wanted, create_model("Response", __doc__=doc, content=(wanted, ...)), operator.attrgetter("content"))
 
 
 def _shape(wanted: Any, model: type[BaseModel], unwrap: Callable[[Any], Any] | None = None) -> Shape:
@@ -203,18 +188,8 @@ def _loader(model: type[BaseModel]) -> Callable[..., Any]:
     return model.model_validate_json if own else model.__pydantic_validator__.validate_json
 
 
-def _uses_context(schema: Any) -> bool:
-    """Whether a validator somewhere in a core schema is handed the validation context."""
-    return any(node.get("type") == "with-info" for node in _nodes(schema))
-
-
-def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every mapping in a core schema; it is a tree, whose cycles go through names."""
-    todo = [schema]
-    while todo:
-        node = todo.pop()
-        if isinstance(node, dict):
-            yield node
-            todo.extend(node.values())
-        elif isinstance(node, (list, tuple)):
-            todo.extend(node)
+def _uses_context(node: Any) -> bool:
+    """Whether a validator in a core schema, a tree whose cycles go through names, is handed the validation context."""
+    if isinstance(node, dict):
+        return node.get("type") == "with-info" or any(map(_uses_context, node.values()))
+    return isinstance(node, (list, tuple)) and any(map(_uses_context, node))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import pkgutil
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import suppress
+from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -25,41 +25,33 @@ class Kept(msgspec.Struct, frozen=True):
     plain: tuple[str, ...] = ()
 
 
-@lru_cache(maxsize=64)
-def resolve(kind: str) -> Any:
-    """The class at `kind`, such as `"openai.types.chat:ChatCompletion"`; always a provider's row, never stored data."""
-    return pkgutil.resolve_name(kind)
-
-
 def keep(completion: Any, kind: str) -> Kept | None:
-    """`completion` as text, or None when no reading of that text gives an equal object."""
-    try:
-        return _kept(completion, kind)
-    except Exception:  # noqa: BLE001  how an SDK's object is written down is a stranger's code, and it is paid for
-        return None
+    """`completion` as text, or None when no reading of that text gives an equal object.
+
+    `kind` names the SDK's class, as `"openai.types.chat:ChatCompletion"`; a provider's row says so, never stored data.
+    """
+    with suppress(Exception):  # how an SDK's object is written down is a stranger's code, and it is paid for
+        for kept in _ways(completion, kind):
+            with suppress(ValueError, TypeError):
+                if restore(kept, kind) == completion:
+                    return kept
+    return None
 
 
-def _kept(completion: Any, kind: str) -> Kept | None:
+def _ways(completion: Any, kind: str) -> Iterator[Kept]:
+    """Every text that may come back equal, the cheapest to read first."""
     if type(completion) is dict:
-        return _if_equal(completion, "dict", json.dumps(completion), kind)
-    if type(completion) is SimpleNamespace:
-        return _if_equal(completion, "namespace", json.dumps(completion, default=vars), kind)
-    if not isinstance(completion, pydantic.BaseModel) or type(completion) is not resolve(kind):
-        return None
-    data = completion.model_dump_json(exclude_unset=True, warnings=False)
-    plain = tuple(name for name in completion.model_fields_set if type(getattr(completion, name)) is dict)
-    ways = (("model", ()), ("model", plain), ("lenient", ()))
-    return next(filter(None, (_if_equal(completion, how, data, kind, fields) for how, fields in ways)), None)
-
-
-def _if_equal(completion: Any, how: Any, data: str, kind: str, plain: tuple[str, ...] = ()) -> Kept | None:
-    """Text that has been seen to come back equal: what is kept is what will be restored."""
-    request_id = getattr(completion, "_request_id", None)
-    kept = Kept(how, msgspec.Raw(data.encode()), request_id if isinstance(request_id, str) else None, plain)
-    try:
-        return kept if restore(kept, kind) == completion else None
-    except (ValueError, TypeError):
-        return None
+        yield Kept("dict", msgspec.Raw(json.dumps(completion)))
+    elif type(completion) is SimpleNamespace:
+        yield Kept("namespace", msgspec.Raw(json.dumps(completion, default=vars)))
+    elif isinstance(completion, pydantic.BaseModel) and type(completion) is resolve_name(kind):
+        data = msgspec.Raw(completion.model_dump_json(exclude_unset=True, warnings=False))
+        given = getattr(completion, "_request_id", None)
+        request_id = given if isinstance(given, str) else None
+        plain = tuple(name for name in completion.model_fields_set if type(getattr(completion, name)) is dict)
+        yield Kept("model", data, request_id)
+        yield Kept("model", data, request_id, plain)
+        yield Kept("lenient", data, request_id)
 
 
 def restore(kept: Kept, kind: str) -> Any:
@@ -68,10 +60,7 @@ def restore(kept: Kept, kind: str) -> Any:
     Raises:
         ValueError: the text is not what the SDK's class takes.
     """
-    try:
-        completion = _WAYS[kept.how](bytes(kept.data), kind)
-    except pydantic.ValidationError:  # kept by another version of the SDK
-        completion = _WAYS["lenient"](bytes(kept.data), kind)
+    completion = _read(kept.how, bytes(kept.data), kind)
     if kept.plain:
         fields = json.loads(bytes(kept.data))
         vars(completion).update({name: fields[name] for name in kept.plain})
@@ -80,9 +69,12 @@ def restore(kept: Kept, kind: str) -> Any:
     return completion
 
 
-_WAYS: dict[str, Callable[[bytes, str], Any]] = {
-    "model": lambda data, kind: resolve(kind).__pydantic_validator__.validate_json(data),
-    "lenient": lambda data, kind: resolve(kind).construct(**json.loads(data)),
-    "dict": lambda data, _: json.loads(data),
-    "namespace": lambda data, _: json.loads(data, object_hook=lambda fields: SimpleNamespace(**fields)),
-}
+def _read(how: str, data: bytes, kind: str) -> Any:
+    if how == "dict":
+        return json.loads(data)
+    if how == "namespace":
+        return json.loads(data, object_hook=lambda fields: SimpleNamespace(**fields))
+    if how == "model":
+        with suppress(pydantic.ValidationError):  # raised for what another version of the SDK kept
+            return resolve_name(kind).__pydantic_validator__.validate_json(data)
+    return resolve_name(kind).construct(**json.loads(data))

@@ -19,8 +19,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
 import pydantic
+from msgspec.msgpack import Encoder, Ext
 
 from ..mode import Mode, core
 from ..shape import Shape, compile_shape
@@ -30,35 +30,25 @@ FORMAT = 1
 
 _PLACED = frozenset({"messages", "model", "system"})  # these have places of their own in a question
 
-IRRELEVANT = _PLACED | frozenset(
-    {
-        "timeout",  # how long we wait
-        "stream",  # how the same answer travels
-        "stream_options",
-        "extra_headers",  # looked at one by one, below
-        "user",  # who asks, for the provider's own statistics
-        "safety_identifier",
-        "metadata",
-        "prompt_cache_key",  # where the provider keeps its own prefix cache
-        "prompt_cache_retention",
-        "idempotency_key",
-        "request_options",
-    }
-)
+IRRELEVANT = _PLACED | {
+    *("timeout", "stream", "stream_options"),  # how long we wait, and how the same answer travels
+    *("user", "safety_identifier", "metadata"),  # who asks, for the provider's own statistics
+    *("prompt_cache_key", "prompt_cache_retention"),  # where the provider keeps its own prefix cache
+    *("idempotency_key", "request_options"),
+    "extra_headers",  # looked at one by one, below
+}
 """Parameters that cannot change what the model says, and so are no part of the question."""
 
-NAMELESS_HEADERS = frozenset(
-    {
-        *("x-request-id", "x-correlation-id", "x-client-request-id", "idempotency-key"),
-        *("traceparent", "tracestate", "user-agent"),
-    }
-)
+NAMELESS_HEADERS = {
+    *("x-request-id", "x-correlation-id", "x-client-request-id", "idempotency-key"),
+    *("traceparent", "tracestate", "user-agent"),
+}
 """Headers that name one request rather than shape its answer."""
 
 REAL = frozenset({"temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"})
 """Parameters that the APIs define as real numbers: 0 and 0.0 are the same setting."""
 
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_encode = Encoder(order="deterministic").encode
 
 
 def make_cache_key(
@@ -101,9 +91,7 @@ def settings(kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
     if kwargs.keys() <= _PLACED:
         return None
     kept = {name: value for name, value in kwargs.items() if name not in IRRELEVANT and not _is_absent(value)}
-    for name in REAL & kept.keys():
-        if type(kept[name]) is int:
-            kept[name] = float(kept[name])
+    kept |= {name: float(kept[name]) for name in REAL & kept.keys() if type(kept[name]) is int}
     headers = {str(k).lower(): v for k, v in dict(kwargs.get("extra_headers") or {}).items() if not _is_absent(v)}
     shaping = {k: v for k, v in headers.items() if k not in NAMELESS_HEADERS}
     return ({**kept, "extra_headers": shaping} if shaping else kept) or None
@@ -169,9 +157,9 @@ def _tagged(value: Any) -> Any:
     """`value` rebuilt so that the encoder can tell its types apart."""
     kind = type(value)
     if kind is str and len(value) >= LONG:
-        return msgspec.msgpack.Ext(125, (_long if len(value) < HUGE else _long.__wrapped__)(value))
+        return Ext(125, (_long if len(value) < HUGE else _long.__wrapped__)(value))
     if kind in _ATOMS or kind is str:
-        return value if _encodable(value) else _ext(1, _beyond(value))
+        return _atom(value)
     if kind is list:
         return [_tagged(item) for item in value]
     if kind is dict or kind is MappingProxyType:
@@ -199,27 +187,25 @@ def _long(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _encodable(atom: object) -> bool:
+def _atom(atom: Any) -> Any:
+    """`atom` itself, if the encoder takes it."""
     try:
         _encode(atom)
-    except (UnicodeEncodeError, OverflowError):
-        return False
-    return True
+    except UnicodeEncodeError:
+        return _ext(1, atom.encode("utf-8", "surrogatepass"))
+    except OverflowError:
+        return _ext(1, hex(atom))
+    return atom
 
 
-def _beyond(atom: int | str) -> str | bytes:
-    return hex(atom) if isinstance(atom, int) else atom.encode("utf-8", "surrogatepass")
-
-
-def _ext(tag: int, parts: Any) -> msgspec.msgpack.Ext:
-    return msgspec.msgpack.Ext(tag, _encode(_tagged(parts)))
+def _ext(tag: int, parts: Any) -> Ext:
+    return Ext(tag, _encode(_tagged(parts)))
 
 
 def _mapping(value: Mapping[Any, Any]) -> Any:
-    if all(type(name) is str and _encodable(name) for name in value):
+    if all(type(name) is str and _atom(name) is name for name in value):
         return {name: _tagged(item) for name, item in value.items()}
-    pairs = sorted(_encode([_tagged(name), _tagged(item)]) for name, item in value.items())
-    return msgspec.msgpack.Ext(0, b"".join(pairs))
+    return Ext(0, b"".join(sorted(_encode([_tagged(name), _tagged(item)]) for name, item in value.items())))
 
 
 def _fields(model: pydantic.BaseModel) -> dict[str, Any]:
@@ -244,8 +230,5 @@ _FAMILIES: tuple[tuple[type[Any] | tuple[type[Any], ...], Callable[[Any], Any]],
     ((dt.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath), str),
     ((bytes, bytearray, memoryview), bytes),
     (str, str.__str__),
-    (int, int),
-    (float, float),
-    (dict, dict),
-    (list, list),
+    *((kind, kind) for kind in (int, float, dict, list)),
 )

@@ -70,7 +70,9 @@ class Both(BaseCache):
 
 def demo(
     model: Annotated[str, typer.Option(help="Which model to ask, such as openai/gpt-4o-mini.")] = "local/smollm2",
-    answers_from: Annotated[Path | None, typer.Option(help="Ask with this DiskCache, and print JSON.")] = None,
+    answers_from: Annotated[
+        Path | None, typer.Option(help="Ask with this DiskCache, and print JSON.", hidden=True)
+    ] = None,
 ) -> None:
     """Ask a real language model three questions with typed answers, then ask them again: the cache answers."""
     try:
@@ -116,7 +118,7 @@ def _ask(client: Any, text: str, answer_type: Any, requests: list[Any]) -> Timin
 def _show(model: str, first: list[Timing], again: list[Timing], elsewhere: list[Timing]) -> None:
     table = Table(title=f"{model}: asked once, answered three times")
     for heading in ("answer", "first", "again", "in another process", "faster", "tokens saved"):
-        table.add_column(heading, justify="left" if heading == "answer" else "right")
+        table.add_column(heading, overflow="fold", justify="left" if heading == "answer" else "right")
     for one, two, three in zip(first, again, elsewhere, strict=True):
         faster, saved = f"{one.seconds / two.seconds:,.0f}×", str(2 * (one.tokens or 0))
         times = (f"{one.seconds * 1e3:,.0f} ms", f"{two.seconds * 1e6:,.0f} µs", f"{three.seconds * 1e6:,.0f} µs")

@@ -66,20 +66,16 @@ def _block(part: Any) -> Any:
 
 def _called(kwargs: dict[str, Any], shape: Shape, mode: Mode) -> dict[str, Any]:
     asked = {**kwargs, "tools": [tool(shape, "input_schema", ANTHROPIC, mode)]}
-    if (get(kwargs.get("thinking"), "type") or "disabled") == "disabled":
-        choice = {"type": "tool", "name": shape.name, "disable_parallel_tool_use": True}
-        return {**asked, "tool_choice": choice}
-    # The API refuses to force a tool on a model that thinks: ask it nicely.
-    told = _tell(asked, [f"Answer by calling the tool `{shape.name}` once, and with nothing else."])
-    return {**told, "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
+    choice = {"type": "tool", "name": shape.name}
+    if get(kwargs.get("thinking"), "type") not in {None, "", "disabled"}:  # no tool is forced on a model that thinks
+        asked = _tell(asked, [f"Answer by calling the tool `{shape.name}` once, and with nothing else."])
+        choice = {"type": "auto"}
+    return {**asked, "tool_choice": {**choice, "disable_parallel_tool_use": True}}
 
 
-_FINISH: dict[str, Finish] = {
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "pause_turn": "length",  # a long turn, interrupted: what is there is not the whole answer
-    "refusal": "refusal",
-}
+# A turn that pauses was long, and interrupted: what is there is not the whole answer.
+_CUT: dict[str, Finish] = dict.fromkeys(("max_tokens", "model_context_window_exceeded", "pause_turn"), "length")
+_FINISH: dict[str, Finish] = {**_CUT, "refusal": "refusal"}
 
 
 def read(completion: Any) -> Reply:
@@ -102,11 +98,9 @@ def reask(kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exc
     """Give the model its own blocks back, signed thoughts and all, and answer each tool use with the error."""
     blocks = [dumped(block) for block in items(completion, "content") if not _is_blank(block)]
     said = [{"role": "assistant", "content": blocks}] if blocks else []
-    results = [
-        {"type": "tool_result", "tool_use_id": each.id, "content": mend(problem, mode), "is_error": True}
-        for each in reply.calls
-    ]
-    answer = {"role": "user", "content": results or mend(problem, mode)}
+    error = mend(problem, mode)
+    failed = {"type": "tool_result", "content": error, "is_error": True}
+    answer = {"role": "user", "content": [{**failed, "tool_use_id": each.id} for each in reply.calls] or error}
     return {**kwargs, "messages": [*kwargs["messages"], *said, answer]}
 
 

@@ -10,7 +10,7 @@ from ..mode import Mode
 from ..retry import seconds
 from ..schema import GOOGLE, fit
 from ..shape import Shape
-from .base import MODES, Finish, Reply, call, dumped, first, get, items, joined, listed, together
+from .base import CALLED, MODES, Finish, Reply, call, dumped, first, get, items, joined, listed, together
 from .prompts import in_words, mend
 
 name = "google"
@@ -23,32 +23,28 @@ def ask(kwargs: Mapping[str, Any], shape: Shape | None, mode: Mode) -> dict[str,
     words, rest = split_system(kwargs.get("messages") or [])
     config = _tell(_config(kwargs), [kwargs.get("system"), *words])
     asked = {key: value for key, value in kwargs.items() if key not in _MOVED}
-    asked["contents"] = _contents(kwargs.get("contents"), rest)
+    given = kwargs.get("contents")  # alone, they pass as they are
+    asked["contents"] = given if given is not None and not rest else [*map(_content, rest), *listed(given)]
     if shape is not None:
         config = {**_shaped(config, shape, mode), "safety_settings": _safety(config.get("safety_settings"))}
     return {**asked, "config": config} if config else asked
 
 
 def _shaped(config: dict[str, Any], shape: Shape, mode: Mode) -> dict[str, Any]:
-    match mode:
-        case Mode.TOOLS | Mode.TOOLS_STRICT:  # a forced function always fits its schema: there is nothing stricter
-            return {**config, **_forced(config, shape)}
-        case Mode.JSON | Mode.JSON_SCHEMA:
-            free = {key: value for key, value in config.items() if key != "response_schema"}  # the API takes one
-            schema = fit(shape.schema, GOOGLE)
-            return {**free, "response_mime_type": "application/json", "response_json_schema": schema}
-        case _:
-            return _tell(config, in_words(shape.schema, mode))
+    if mode in CALLED:  # a forced function always fits its schema: there is nothing stricter
+        return _forced(config, shape)
+    if mode is Mode.MD_JSON:
+        return _tell(config, in_words(shape.schema, mode))
+    free = {key: value for key, value in config.items() if key != "response_schema"}  # the API takes one
+    return {**free, "response_mime_type": "application/json", "response_json_schema": fit(shape.schema, GOOGLE)}
 
 
 def _forced(config: dict[str, Any], shape: Shape) -> dict[str, Any]:
     schema = fit(shape.parameters, GOOGLE)
     function = {"name": shape.name, "description": shape.description, "parameters_json_schema": schema}
-    calling = {"mode": "ANY", "allowed_function_names": [shape.name]}
-    return {
-        "tools": [*listed(config.get("tools")), {"function_declarations": [function]}],
-        "tool_config": {**_fields(config.get("tool_config")), "function_calling_config": calling},
-    }
+    tools = [*listed(config.get("tools")), {"function_declarations": [function]}]
+    calling = {"function_calling_config": {"mode": "ANY", "allowed_function_names": [shape.name]}}
+    return {**config, "tools": tools, "tool_config": {**_fields(config.get("tool_config")), **calling}}
 
 
 _SETTINGS = (
@@ -56,14 +52,10 @@ _SETTINGS = (
     *("candidate_count", "stop_sequences", "system_instruction", "safety_settings", "thinking_config", "tools"),
     *("tool_config", "automatic_function_calling", "cached_content", "labels", "media_resolution", "http_options"),
 )
-_CONFIG = {each: each for each in _SETTINGS} | {
-    "max_tokens": "max_output_tokens",
-    "max_completion_tokens": "max_output_tokens",
-    "n": "candidate_count",
-    "stop": "stop_sequences",
-}
-_HTTP = {"extra_headers": "headers", "extra_body": "extra_body"}
-_MOVED = {"messages", "contents", "config", "system", "timeout", "stream", *_CONFIG, *_HTTP}
+_LIMITS = dict.fromkeys(("max_tokens", "max_completion_tokens"), "max_output_tokens")
+_CONFIG = {**{each: each for each in _SETTINGS}, **_LIMITS, "n": "candidate_count", "stop": "stop_sequences"}
+_HTTP = {"extra_headers": "headers", "extra_body": "extra_body", "timeout": "timeout"}
+_MOVED = {"messages", "contents", "config", "system", "stream", *_CONFIG, *_HTTP}
 
 
 def _config(kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,10 +63,8 @@ def _config(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     config = {**_renamed(kwargs, _CONFIG), **_fields(kwargs.get("config"))}
     if "stop_sequences" in config:
         config["stop_sequences"] = listed(config["stop_sequences"])
-    http = _renamed(kwargs, _HTTP)
-    timeout = seconds(kwargs.get("timeout"))
-    if timeout is not None:
-        http["timeout"] = int(timeout * 1000)
+    wait = seconds(kwargs.get("timeout"))
+    http = _renamed({**kwargs, "timeout": None if wait is None else int(wait * 1000)}, _HTTP)
     return {**config, "http_options": {**http, **_fields(config.get("http_options"))}} if http else config
 
 
@@ -96,7 +86,10 @@ def _tell(config: dict[str, Any], words: list[Any]) -> dict[str, Any]:
     return {**config, "system_instruction": said}
 
 
-_TEXTUAL = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT", "CIVIC_INTEGRITY")
+_TEXTUAL = [
+    f"HARM_CATEGORY_{each}"
+    for each in ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT", "CIVIC_INTEGRITY")
+]
 
 
 def _safety(given: Any) -> list[Any]:
@@ -104,9 +97,7 @@ def _safety(given: Any) -> list[Any]:
     if isinstance(given, Mapping):
         given = [{"category": _word(category), "threshold": threshold} for category, threshold in given.items()]
     named = {_word(get(setting, "category")) for setting in listed(given)}
-    textual = [f"HARM_CATEGORY_{category}" for category in _TEXTUAL]
-    off = [{"category": category, "threshold": "OFF"} for category in textual if category not in named]
-    return [*listed(given), *off]
+    return [*listed(given), *({"category": each, "threshold": "OFF"} for each in _TEXTUAL if each not in named)]
 
 
 def _word(member: Any) -> str:
@@ -114,14 +105,8 @@ def _word(member: Any) -> str:
     return str(getattr(member, "value", member) or "")
 
 
-def _contents(given: Any, messages: list[Any]) -> Any:
-    """The messages as contents, before those that are already."""
-    if given is not None and not messages:
-        return given
-    return [*map(_content, messages), *listed(given)]
-
-
 def _content(message: Any) -> Any:
+    """A message as Google's content, which it may be already."""
     if not isinstance(message, dict) or "parts" in message:
         return message
     texts = map(_text, listed(message.get("content")))
@@ -134,13 +119,11 @@ def _text(part: Any) -> Any:
     return (part.get("text") or "") if isinstance(part, dict) and part.get("type") == "text" else part
 
 
-# The model was done, and what it said would not do: worth asking again.
-_SAID_BADLY = (
-    *("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"),
-    "MISSING_THOUGHT_SIGNATURE",
-)
 _FINISH: dict[str, Finish] = {
-    **dict.fromkeys(("", "STOP", "FINISH_REASON_UNSPECIFIED", *_SAID_BADLY), "stop"),
+    **dict.fromkeys(("", "STOP", "FINISH_REASON_UNSPECIFIED"), "stop"),
+    # The model was done, and what it said would not do: worth asking again.
+    **dict.fromkeys(("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"), "stop"),
+    **dict.fromkeys(("MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE"), "stop"),
     **dict.fromkeys(("MAX_TOKENS", "CONTINUATION"), "length"),
 }
 

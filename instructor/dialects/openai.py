@@ -43,12 +43,9 @@ def _tell(messages: list[Any], text: str) -> list[Any]:
     return [{"role": "system", "content": text}, *messages]
 
 
-_FINISH: dict[str, Finish] = {
-    "length": "length",
-    "error": "length",  # OpenRouter, DeepSeek: what is there is not the whole answer
-    "insufficient_system_resource": "length",
-    "content_filter": "refusal",
-}
+# OpenRouter has errors, DeepSeek a lack of resources: what is there is not the whole answer.
+_CUT: dict[str, Finish] = dict.fromkeys(("length", "error", "insufficient_system_resource"), "length")
+_FINISH: dict[str, Finish] = {**_CUT, "content_filter": "refusal"}
 
 
 def read(completion: Any) -> Reply:
