@@ -43,7 +43,7 @@ class Endpoint:
         self._path: Callable[[Any], Function] = operator.attrgetter(row.calls[is_async])
         self._identity: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*row.identity)
         self._loose: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*row.loose)
-        self._memo: tuple[Any, tuple[str, str | None]] = (None, ("", None))
+        self._memo: tuple[Any, Any, tuple[str, str | None]] = (None, None, ("", None))
 
     @property
     def call(self) -> Function:
@@ -58,13 +58,14 @@ class Endpoint:
         """
         client, row = self.client, self.row
         try:
-            seen: Any = self._identity(client), [part.copy() if part else None for part in self._loose(client)]
+            seen, loose = self._identity(client), self._loose(client)
         except AttributeError:  # not the SDK's own client
-            seen = [[copy.copy(_attribute(client, name)) for name in names] for names in (row.identity, row.loose)]
+            seen, loose = (tuple(_attribute(client, name) for name in names) for names in (row.identity, row.loose))
         memo = self._memo
-        if seen != memo[0]:
-            memo = self._memo = (seen, _scopes(self.place, *seen))  # one store: accounts must not mix
-        place, whole = memo[1]
+        if seen != memo[0] or loose != memo[1]:  # what may change in place is remembered as it was
+            still = tuple(copy.copy(part) for part in loose)
+            memo = self._memo = (seen, still, _scopes(self.place, seen, still))  # one store: accounts must not mix
+        place, whole = memo[2]
         if namespace is not None:
             return place
         if whole is None:

@@ -130,31 +130,25 @@ def deliver(plan: Plan, tape: tuple[str, ...], raw: Any) -> Answer | None:
     return Answer(value, tape, raw)
 
 
-class Restored(Later):
+class Restored(Later, eq=False):
     """The completion that an answer from the cache was read from."""
 
-    __slots__ = ("_made", "endpoint", "kept")
-
-    def __init__(self, kept: Kept, endpoint: Endpoint) -> None:
-        self.kept = kept
-        self.endpoint = endpoint
-        self._made: Any = None
+    kept: Kept
+    endpoint: Endpoint
+    value: Any = None
 
     def make(self) -> Any:
         """The completion, of the SDK's own type; the same object each time."""
-        if self._made is None:
-            self._made = restore(self.kept, self.endpoint.row.completion)
-        return self._made
+        if self.value is None:
+            self.value = restore(self.kept, self.endpoint.row.completion)
+        return self.value
 
 
-class Free(Later):
+class Free(Later, eq=False):
     """What an answer from the cache cost: nothing, in the provider's own units."""
 
-    __slots__ = ("endpoint", "raw")
-
-    def __init__(self, raw: Any, endpoint: Endpoint) -> None:
-        self.raw = raw
-        self.endpoint = endpoint
+    raw: Any
+    endpoint: Endpoint
 
     def make(self) -> Any:
         """A usage of the provider's own type, all zero."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import pydantic
 
 
-class Later:
+class Later(msgspec.Struct, eq=False):
     """A value made when it is first looked at; pickled and copied as the value it stands for."""
-
-    __slots__ = ()
 
     def make(self) -> Any:
         """The value itself."""

@@ -64,10 +64,11 @@ def compile_shape(wanted: Any) -> Shape | None:
     """
     if wanted is None:
         return None
-    if not isinstance(wanted, Hashable):
+    is_model = isinstance(wanted, _ModelClass)
+    if not is_model and not isinstance(wanted, Hashable):
         _refuse(wanted)
     try:
-        if isinstance(wanted, _ModelClass):
+        if is_model:
             return _compile_model(wanted)
         return _compile_form(wanted, repr(wanted))  # Union[int, str] == Union[str, int], yet they are two questions
     except (pydantic.PydanticUserError, PydanticInvalidForJsonSchema) as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -44,7 +45,7 @@ def _ways(completion: Any, kind: str) -> Iterator[Kept]:
         yield Kept("dict", msgspec.Raw(json.dumps(completion)))
     elif type(completion) is SimpleNamespace:
         yield Kept("namespace", msgspec.Raw(json.dumps(completion, default=vars)))
-    elif isinstance(completion, pydantic.BaseModel) and type(completion) is resolve_name(kind):
+    elif isinstance(completion, pydantic.BaseModel) and type(completion) is _class(kind):
         data = msgspec.Raw(completion.model_dump_json(exclude_unset=True, warnings=False))
         given = getattr(completion, "_request_id", None)
         request_id = given if isinstance(given, str) else None
@@ -60,7 +61,7 @@ def restore(kept: Kept, kind: str) -> Any:
     Raises:
         ValueError: the text is not what the SDK's class takes.
     """
-    completion = _read(kept.how, bytes(kept.data), kind)
+    completion = _READ[kept.how](bytes(kept.data), kind)
     if kept.plain:
         fields = json.loads(bytes(kept.data))
         vars(completion).update({name: fields[name] for name in kept.plain})
@@ -69,12 +70,21 @@ def restore(kept: Kept, kind: str) -> Any:
     return completion
 
 
-def _read(how: str, data: bytes, kind: str) -> Any:
-    if how == "dict":
-        return json.loads(data)
-    if how == "namespace":
-        return json.loads(data, object_hook=lambda fields: SimpleNamespace(**fields))
-    if how == "model":
-        with suppress(pydantic.ValidationError):  # raised for what another version of the SDK kept
-            return resolve_name(kind).__pydantic_validator__.validate_json(data)
-    return resolve_name(kind).construct(**json.loads(data))
+def _validated(data: bytes, kind: str) -> Any:
+    try:
+        return _class(kind).__pydantic_validator__.validate_json(data)
+    except pydantic.ValidationError:  # raised for what another version of the SDK kept
+        return _lenient(data, kind)
+
+
+def _lenient(data: bytes, kind: str) -> Any:
+    return _class(kind).construct(**json.loads(data))
+
+
+_READ: dict[str, Callable[[bytes, str], Any]] = {
+    "dict": lambda data, _: json.loads(data),
+    "namespace": lambda data, _: json.loads(data, object_hook=lambda fields: SimpleNamespace(**fields)),
+    "model": _validated,
+    "lenient": _lenient,
+}
+_class = lru_cache(maxsize=64)(resolve_name)
