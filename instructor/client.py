@@ -16,7 +16,7 @@ from .flow import solve
 from .hooks import HookName, Hooks
 from .mode import Mode
 from .patching import endpoint_of
-from .plan import Plan, check_namespace, check_ttl, make_plan
+from .plan import check_namespace, check_ttl, make_plan
 from .providers import Provider
 
 T = TypeVar("T")
@@ -93,23 +93,7 @@ class Instructor:
         """The arguments of a call, completed with the client's defaults."""
         return {**self.kwargs, **kwargs}
 
-    def _plan(
-        self,
-        response_model: Any,
-        messages: Messages,
-        max_retries: Any,
-        context: Mapping[str, Any] | None,
-        strict: bool,
-        hooks: Hooks | None,
-        token_budget: int | None,
-        kwargs: dict[str, Any],
-    ) -> Plan:
-        kwargs = {**self.kwargs, **kwargs}
-        if messages is not None:
-            kwargs["messages"] = messages
-        hooks = self.hooks if hooks is None else self.hooks + hooks
-        to = self.endpoint
-        return make_plan(to, self.mode, hooks, response_model, kwargs, max_retries, context, strict, token_budget)
+    _plan = make_plan
 
     @overload
     def create(self, response_model: type[T], messages: Messages = ..., *args: Any, **kwargs: Any) -> T: ...

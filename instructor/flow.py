@@ -123,7 +123,7 @@ def deliver(plan: Plan, tape: tuple[str, ...], raw: Any) -> Answer | None:
         if plan.shape is None:
             completion = made(raw)
             return Answer(completion, tape, completion)
-        value = plan.shape.load("".join(tape), plan.context, strict=plan.strict)
+        value = plan.shape.load(tape[0] if len(tape) == 1 else "".join(tape), plan.context, strict=plan.strict)
     except Exception:  # noqa: BLE001  validators are strangers' code, and this one will run again on the miss
         return None
     attach(value, raw, Free(raw, plan.endpoint))

@@ -7,6 +7,8 @@ import inspect
 import warnings
 from typing import Any
 
+import msgspec
+
 from .drive import run, run_async
 from .endpoint import Endpoint, Function, dialect_of
 from .exceptions import ModeError
@@ -75,13 +77,23 @@ def apatch(client: Any, mode: Mode = Mode.TOOLS, provider: Provider = Provider.O
     return patch(client, mode=mode, provider=provider)
 
 
+class Patched(msgspec.Struct):
+    """Who asks through a patched function: nobody with defaults of their own."""
+
+    endpoint: Endpoint
+    mode: Mode
+    hooks: Hooks = msgspec.field(default_factory=Hooks)
+    kwargs: dict[str, Any] = {}
+
+
 def patched(endpoint: Endpoint, mode: Mode) -> Function:
     """The endpoint's function, taking everything that `Instructor.create` takes; one attempt more by default."""
+    asker = Patched(endpoint, mode)
 
     def plan(response_model: Any = None, max_retries: Any = 1, context: Any = None, **kwargs: Any) -> Plan:
-        hooks = kwargs.pop("hooks", None) or Hooks()
-        strict, budget = kwargs.pop("strict", True), kwargs.pop("token_budget", None)
-        return make_plan(endpoint, mode, hooks, response_model, kwargs, max_retries, context, strict, budget)
+        strict, hooks, budget = kwargs.pop("strict", True), kwargs.pop("hooks", None), kwargs.pop("token_budget", None)
+        messages = kwargs.pop("messages", None)
+        return make_plan(asker, response_model, messages, max_retries, context, strict, hooks, budget, kwargs)
 
     @functools.wraps(endpoint.call)
     def create(*args: Any, **kwargs: Any) -> Any:

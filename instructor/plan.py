@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -61,41 +61,51 @@ class Plan(msgspec.Struct, eq=False):
         return float(allowed) if isinstance(allowed, (int, float)) else None if given is None else DEFAULT_PATIENCE
 
 
+class Asker(Protocol):
+    """Who asks: a client, or a patched function."""
+
+    endpoint: Endpoint
+    mode: Mode
+    hooks: Hooks
+    kwargs: dict[str, Any]
+
+
 def make_plan(
-    endpoint: Endpoint,
-    mode: Mode,
-    hooks: Hooks,
+    asker: Asker,
     response_model: Any,
-    kwargs: dict[str, Any],
+    messages: Any,
     max_retries: Any,
     context: Mapping[str, Any] | None,
     strict: bool,
-    budget: int | None,
+    hooks: Hooks | None,
+    token_budget: int | None,
+    kwargs: Mapping[str, Any],
 ) -> Plan:
-    """The plan of a call; `kwargs` is ours to take apart.
+    """The plan of a call, in which the call's own arguments win over its asker's.
 
     Raises:
         TypeError, ValueError, ConfigurationError: an argument cannot work.
     """
     shape = compile_shape(response_model)
+    kwargs = {**asker.kwargs, **kwargs}
+    if messages is not None:
+        kwargs["messages"] = messages
+        if type(messages) is not list:
+            check_messages(messages)
     cache, ttl = kwargs.pop("cache", None), kwargs.pop("cache_ttl", None)
     if ttl is not None:
         ttl = check_ttl(ttl)
     namespace = check_namespace(kwargs.pop("cache_namespace")) if "cache_namespace" in kwargs else None
-    if isinstance(kwargs.get("messages"), (str, dict)):
-        raise TypeError(
-            f"messages must be a list of messages, not {kwargs['messages']!r:.100}. "
-            'Write [{"role": "user", "content": "..."}].'
-        )
-    if budget is not None:
-        check_budget(budget, shape)
+    if token_budget is not None:
+        check_budget(token_budget, shape)
     if kwargs.get("stream"):
         if shape is not None:
             raise ConfigurationError("create() gives one whole answer. Leave stream=True out.")
         cache = None  # the SDK's own stream
     if context:
         kwargs = {name: render(value, context) if name in TEMPLATED else value for name, value in kwargs.items()}
-    plan = Plan(endpoint, shape, mode, kwargs, max_retries, context, strict, hooks, budget)
+    heard = asker.hooks if hooks is None else asker.hooks + hooks
+    plan = Plan(asker.endpoint, shape, asker.mode, kwargs, max_retries, context, strict, heard, token_budget)
     if cache is not None:
         shelf = shelf_of(cache)
         key = key_of(plan, shelf, namespace)
@@ -133,6 +143,14 @@ def within(plan: Plan, left: float | None) -> Plan:
     if left is None or seconds(plan.kwargs.get("timeout")) is None:
         return plan
     return replace(plan, kwargs={**plan.kwargs, "timeout": max(left, 0.001)})
+
+
+def check_messages(messages: Any) -> None:
+    """Raise for what is no list of messages, before a provider is paid to say so."""
+    if isinstance(messages, (str, dict)):
+        raise TypeError(
+            f'messages must be a list of messages, not {messages!r:.100}. Write [{{"role": "user", "content": "..."}}].'
+        )
 
 
 def check_namespace(namespace: Any) -> str:
