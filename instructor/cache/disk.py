@@ -232,12 +232,12 @@ class DiskCache(BaseCache):
 
 
 def _address(key: str) -> tuple[int, bytes]:
-    data = _encoded(key)
     if len(key) == _DIGEST:  # our own keys are digests already
         try:
-            return int(key, 16) % _PRIME, data
+            return int(key, 16) % _PRIME, key.encode()
         except ValueError:
             pass
+    data = _encoded(key)
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "big") >> 1, data
 
 
