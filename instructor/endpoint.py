@@ -41,9 +41,8 @@ class Endpoint:
         self.speaker = f"{self.dialect.name}/{self.dialect.version} {row.completion}"
         self._call = call
         self._path: Callable[[Any], Function] = operator.attrgetter(row.calls[is_async])
-        self._identity: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*row.identity)
-        self._loose: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*row.loose)
-        self._memo: tuple[Any, Any, tuple[str, str | None]] = (None, None, ("", None))
+        self._identity: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*row.identity, *row.loose)
+        self._memo: tuple[Any, tuple[str, str | None]] = (None, ("", None))
 
     @property
     def call(self) -> Function:
@@ -58,14 +57,14 @@ class Endpoint:
         """
         client, row = self.client, self.row
         try:
-            seen, loose = self._identity(client), self._loose(client)
+            seen = self._identity(client)
         except AttributeError:  # not the SDK's own client
-            seen, loose = (tuple(_attribute(client, name) for name in names) for names in (row.identity, row.loose))
+            seen = tuple(_attribute(client, name) for name in (*row.identity, *row.loose))
         memo = self._memo
-        if seen != memo[0] or loose != memo[1]:  # what may change in place is remembered as it was
-            still = tuple(copy.copy(part) for part in loose)
-            memo = self._memo = (seen, still, _scopes(self.place, seen, still))  # one store: accounts must not mix
-        place, whole = memo[2]
+        if seen != memo[0]:
+            still = (*seen[: len(row.identity)], *map(copy.copy, seen[len(row.identity) :]))  # as they are now
+            memo = self._memo = (still, _scopes(self.place, still))  # one store: accounts must not mix
+        place, whole = memo[1]
         if namespace is not None:
             return place
         if whole is None:
@@ -95,13 +94,13 @@ def _attribute(client: Any, name: str) -> Any:
     return None
 
 
-def _scopes(place: str | None, identity: Any, loose: Any) -> tuple[str, str | None]:
+def _scopes(place: str | None, identity: tuple[Any, ...]) -> tuple[str, str | None]:
     """The address, and the address with a digest of the account; not the latter where the account has no name."""
     address, *account = identity
     url = urllib.parse.urlsplit("" if _is_stand_in(address) else str(address or ""))
     where = place or _spelled(url)
     try:
-        parts = [url.username, url.password, *map(_named, (*account, *loose))]
+        parts = [url.username, url.password, *map(_named, account)]
     except TypeError:
         return where, None
     return where, f"{where} {_digest(canonical(parts))}"

@@ -64,6 +64,9 @@ def compile_shape(wanted: Any) -> Shape | None:
     """
     if wanted is None:
         return None
+    memo: Shape | None = getattr(wanted, MEMO, None)  # a parent's, perhaps
+    if memo is not None and memo.wanted is wanted and memo.validator is wanted.__pydantic_validator__:
+        return memo
     is_model = isinstance(wanted, _ModelClass)
     if not is_model and not isinstance(wanted, Hashable):
         _refuse(wanted)
@@ -76,9 +79,6 @@ def compile_shape(wanted: Any) -> Shape | None:
 
 
 def _compile_model(wanted: type[BaseModel]) -> Shape:
-    memo: Shape | None = vars(wanted).get(MEMO)  # its own, and not a parent's
-    if memo is not None and memo.validator is wanted.__pydantic_validator__:
-        return memo
     if wanted is BaseModel:
         raise TypeError("BaseModel itself has no fields to ask for; pass a subclass of it as response_model.")
     if not wanted.__pydantic_complete__:
