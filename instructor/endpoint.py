@@ -41,7 +41,9 @@ class Endpoint:
         self.speaker = f"{self.dialect.name}/{self.dialect.version} {row.completion}"
         self._call = call
         self._path: Callable[[Any], Function] = operator.attrgetter(row.calls[is_async])
-        self._identity: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*row.identity, *row.loose)
+        self._identity: Callable[[Any], tuple[Any, ...]] = (
+            operator.attrgetter(*row.identity, *row.loose) if client is not None else _nobodys
+        )
         self._memo: tuple[Any, tuple[str, str | None]] = (None, ("", None))
 
     @property
@@ -70,6 +72,11 @@ class Endpoint:
         if whole is None:
             raise TypeError("the credential has no fixed value; name the account yourself with cache_namespace=…")
         return whole
+
+
+def _nobodys(_: None) -> tuple[None]:
+    """The address, and no account, of a function without a client."""
+    return (None,)
 
 
 def dialect_of(row: Row) -> Dialect:

@@ -14,7 +14,7 @@ from . import jsontext
 from .cache.completion import Kept, keep, restore
 from .cache.entry import Entry, seal, unseal
 from .conversation import Conversation, root
-from .dialects.base import Dialect, Reply
+from .dialects.base import CALLED, Dialect, Reply
 from .effects import Decide, Flow, Load, Run, Save, Send, Share, Sleep
 from .endpoint import Endpoint
 from .exceptions import (
@@ -260,7 +260,7 @@ def judge(mode: Mode, reply: Reply, completion: Any) -> str:
     if reply.finish == "refusal":
         said = reply.refusal or "the answer was withheld by a content filter"
         raise RefusalError(f"The model declined: {said}", last_completion=completion)
-    if mode in _CALLED:
+    if mode in CALLED:
         if reply.calls:
             return reply.calls[0].arguments
         problem = "The answer holds no tool call"
@@ -270,6 +270,3 @@ def judge(mode: Mode, reply: Reply, completion: Any) -> str:
         except ValueError as error:
             problem = str(error)
     raise ResponseParsingError(f"{problem} (mode: {mode.name})", mode=mode.name, raw_response=completion)
-
-
-_CALLED = frozenset({Mode.TOOLS, Mode.TOOLS_STRICT, Mode.PARALLEL_TOOLS})
