@@ -46,13 +46,14 @@ def _ways(completion: Any, kind: str) -> Iterator[Kept]:
     elif type(completion) is SimpleNamespace:
         yield Kept("namespace", msgspec.Raw(json.dumps(completion, default=vars)))
     elif isinstance(completion, pydantic.BaseModel) and type(completion) is _class(kind):
-        data = msgspec.Raw(completion.model_dump_json(exclude_unset=True, warnings=False))
         given = getattr(completion, "_request_id", None)
         request_id = given if isinstance(given, str) else None
         plain = tuple(name for name in completion.model_fields_set if type(getattr(completion, name)) is dict)
-        yield Kept("model", data, request_id)
-        yield Kept("model", data, request_id, plain)
-        yield Kept("lenient", data, request_id)
+        for by_alias in (False, True):  # OpenAI's `schema` is read under that name, and written as `schema_`
+            data = msgspec.Raw(completion.model_dump_json(exclude_unset=True, by_alias=by_alias, warnings=False))
+            yield Kept("model", data, request_id)
+            yield Kept("model", data, request_id, plain)
+            yield Kept("lenient", data, request_id)
 
 
 def restore(kept: Kept, kind: str) -> Any:
