@@ -239,7 +239,7 @@ def _try(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
     reply = plan.endpoint.dialect.read(completion)
     talk.hears(completion, reply)
     try:
-        text = judge(plan.mode, reply, completion)
+        text = judge(plan.mode, shape.name, reply, completion)
         value = shape.load(text, plan.context, strict=plan.strict)
     except RETRYABLE as problem:
         talk.goes_on(reply, problem)
@@ -248,8 +248,8 @@ def _try(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
     return Answer(value, (text,), completion)
 
 
-def judge(mode: Mode, reply: Reply, completion: Any) -> str:
-    """The payload of a reply that is whole.
+def judge(mode: Mode, name: str, reply: Reply, completion: Any) -> str:
+    """The payload of a reply that is whole: the call of the tool `name`, or text where none is forced.
 
     Raises:
         IncompleteOutputException, RefusalError: the model did not finish, or did not want to.
@@ -260,9 +260,10 @@ def judge(mode: Mode, reply: Reply, completion: Any) -> str:
     if reply.finish == "refusal":
         said = reply.refusal or "the answer was withheld by a content filter"
         raise RefusalError(f"The model declined: {said}", last_completion=completion)
+    calls = reply.calls if mode in CALLED else [made for made in reply.calls if made.name == name]
+    if calls:
+        return calls[0].arguments
     if mode in CALLED:
-        if reply.calls:
-            return reply.calls[0].arguments
         problem = "The answer holds no tool call"
     else:
         try:
