@@ -16,6 +16,9 @@ from .exceptions import (
 from .plan import Plan
 from .usage import add, tokens
 
+QUESTION = ("messages", "contents", "input")
+"""Where the dialects' requests hold what was said."""
+
 
 class Conversation:
     """The attempts of one call, from its first request to its last."""
@@ -74,7 +77,7 @@ class Conversation:
     def _story(self) -> dict[str, Any]:
         return {
             "last_completion": self.completion,
-            "messages": self.kwargs.get("messages", self.kwargs.get("contents")),
+            "messages": next((self.kwargs[name] for name in QUESTION if name in self.kwargs), None),
             "n_attempts": self.number,
             "total_usage": self.usage,
             "create_kwargs": self.kwargs,
