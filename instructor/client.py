@@ -14,7 +14,7 @@ from .endpoint import Endpoint
 from .exceptions import ConfigurationError
 from .flow import solve
 from .hooks import HookName, Hooks
-from .mode import Mode
+from .mode import Mode, core
 from .patching import endpoint_of
 from .plan import check_namespace, check_ttl, make_plan
 from .providers import Provider
@@ -45,7 +45,7 @@ class Instructor:
         self.provider = provider
         self.hooks = hooks or Hooks()
         self.kwargs = kwargs
-        self.endpoint: Endpoint = endpoint_of(create, client, provider)
+        self.endpoint: Endpoint = endpoint_of(create, client, provider, core(mode))
         _check_defaults(kwargs)
 
     @property
@@ -59,6 +59,12 @@ class Instructor:
         return self
 
     completions = messages = chat
+
+    @property
+    def responses(self) -> Any:
+        """The client itself in the mode of the Responses API, where a question may be `input`; or the SDK client's."""
+        sdk: Any = self.client
+        return self if core(self.mode) is Mode.RESPONSES_TOOLS else sdk.responses
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the SDK client's own."""

@@ -16,7 +16,7 @@ from .endpoint import Endpoint
 from .exceptions import ClientError, ConfigurationError
 from .mode import Mode
 from .patching import check_mode, is_async, patched
-from .providers import BETA, ROWS, Provider, Row, row_for
+from .providers import BETA, ROWS, Provider, Row, row_for, row_in
 
 supported_providers = [*ROWS]
 
@@ -52,6 +52,7 @@ def from_provider(
     if model.startswith("generative-ai/"):
         warnings.warn("The provider 'generative-ai' is called 'google' now.", DeprecationWarning, stacklevel=2)
     mode = check_mode(mode or _default_mode(row, name), row)
+    row = row_in(row, mode)
     logger.info("Initializing %s provider with model %s", row.provider.value, name)
     wants_async = kwargs.pop("use_async", False) or async_client
     if row.provider is Provider.LITELLM:
@@ -107,7 +108,7 @@ def _wrap(
         ConfigurationError: the SDK is not installed.
     """
     mode = check_mode(mode, row)
-    row = row_for(client, row)
+    row = row_for(client, row_in(row, mode))
     awaits = _is_one_of(client, row, row.clients[True]) if use_async is None else use_async
     if not _is_one_of(client, row, row.clients[awaits]):
         names = ", ".join(row.clients)

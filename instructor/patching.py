@@ -16,7 +16,7 @@ from .flow import solve
 from .hooks import Hooks
 from .mode import Mode, core, warn_deprecated_mode
 from .plan import Plan, make_plan
-from .providers import ROWS, Provider, Row
+from .providers import ROWS, Provider, Row, row_in
 
 
 def row_of(provider: Provider) -> Row:
@@ -31,19 +31,19 @@ def check_mode(mode: Mode, row: Row) -> Mode:
         ModeError: the provider does not know it.
     """
     warn_deprecated_mode(mode)
-    supported = dialect_of(row).modes
+    supported = dialect_of(row).modes | ({Mode.RESPONSES_TOOLS} if row.responses else set())
     if core(mode) not in supported:
         raise ModeError(str(getattr(mode, "name", mode)), row.provider.value, sorted(known.name for known in supported))
     return core(mode)
 
 
-def endpoint_of(create: Function, client: Any, provider: Provider) -> Endpoint:
+def endpoint_of(create: Function, client: Any, provider: Provider, mode: Mode) -> Endpoint:
     """What a patched function asks; for any other, an endpoint that calls it."""
     made = getattr(create, "endpoint", None)
     if isinstance(made, Endpoint) and made.face is create:  # not a wrapper, to which `functools.wraps` gave it too
         return made
     owner = getattr(getattr(create, "__self__", None), "_client", None)  # whose account is part of every question
-    return Endpoint(row_of(provider), client or owner, create, is_async=is_async(create))
+    return Endpoint(row_in(row_of(provider), mode), client or owner, create, is_async=is_async(create))
 
 
 def is_async(function: Function) -> bool:
@@ -56,6 +56,8 @@ def patch(
 ) -> Any:
     """Teach `client.chat.completions.create`, or the function `create`, to take `response_model` and its companions.
 
+    In `Mode.RESPONSES_TOOLS` it is `client.responses.create` that learns.
+
     Gives back the same client, or a new function.
 
     Raises:
@@ -63,11 +65,11 @@ def patch(
     """
     mode = check_mode(mode, row_of(provider))
     if create is not None:
-        return patched(endpoint_of(create, client, provider), mode)
+        return patched(endpoint_of(create, client, provider, mode), mode)
     if client is None:
         raise ValueError("patch() needs a client or a create function, as in patch(OpenAI()) or patch(create=...).")
-    completions = client.chat.completions
-    completions.create = patched(endpoint_of(completions.create, client, provider), mode)
+    place = client.responses if mode is Mode.RESPONSES_TOOLS else client.chat.completions
+    place.create = patched(endpoint_of(place.create, client, provider, mode), mode)
     return client
 
 

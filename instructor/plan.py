@@ -113,7 +113,7 @@ def make_plan(
     return plan
 
 
-TEMPLATED = ("messages", "contents", "chat_history", "system")
+TEMPLATED = ("messages", "input", "contents", "chat_history", "system", "instructions")
 
 
 def key_of(plan: Plan, shelf: Shelf, namespace: str | None) -> str | None:

@@ -52,7 +52,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     returns. `identity` is where a client says what its address is (first) and whose account it uses, `loose` where it
     keeps what may be changed in place. `key_env` are the variables that may hold a key, read unless there is a
     `fallback_key` because none is needed; `direct` are the SDK's HTTP clients, for what runs on this machine and no
-    proxy stands before.
+    proxy stands before. `responses` says that OpenAI's Responses API is there too.
     """
 
     provider: Provider
@@ -68,6 +68,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     mode: Mode = Mode.TOOLS
     direct: tuple[str, str] | None = None
+    responses: bool = False
 
     @property
     def package(self) -> str:
@@ -87,7 +88,7 @@ def _row(provider: Provider, base_url: str | None = None, client: str = "OpenAI"
 
 
 _AZURE_ACCOUNT = (*_CLIENT, "_azure_ad_token", "_azure_ad_token_provider", "_api_version")
-_AZURE = _row(Provider.AZURE_OPENAI, client="AzureOpenAI", identity=_AZURE_ACCOUNT)
+_AZURE = _row(Provider.AZURE_OPENAI, client="AzureOpenAI", identity=_AZURE_ACCOUNT, responses=True)
 _ANTHROPIC = _row(
     Provider.ANTHROPIC,
     dialect="anthropic",
@@ -121,6 +122,14 @@ def row_for(client: object, row: Row) -> Row:
     return row
 
 
+def row_in(row: Row, mode: Mode) -> Row:
+    """The row as it is asked in a mode: the Responses API is another dialect, spoken elsewhere."""
+    if mode is not Mode.RESPONSES_TOOLS or not row.responses:
+        return row
+    calls = ("responses.create", "responses.create")
+    return replace(row, dialect="responses", calls=calls, completion="openai.types.responses:Response")
+
+
 _GOOGLE_ACCOUNT = ("_http_options.base_url", "_http_options.api_version", "api_key", "vertexai", "project", "location")
 _GOOGLE = Row(
     provider=Provider.GENAI,
@@ -144,7 +153,7 @@ _LITELLM = Row(
 _HTTP = ("DefaultHttpxClient", "DefaultAsyncHttpxClient")
 _LOCAL = _row(Provider.LOCAL, "http://127.0.0.1/v1", fallback_key="local", mode=Mode.JSON_SCHEMA, direct=_HTTP)
 _NAMED_ALIKE = (
-    _row(Provider.OPENAI),
+    _row(Provider.OPENAI, responses=True),
     _AZURE,
     _row(Provider.ANYSCALE, "https://api.endpoints.anyscale.com/v1"),
     _row(Provider.TOGETHER, "https://api.together.xyz/v1"),
