@@ -74,6 +74,12 @@ OPENAI = Talk(
     bare=lambda sdk: sdk.chat.completions.create,
     problem=openai.APIStatusError,
 )
+RESPONSES = Talk(
+    sdk=_openai,
+    wrap=lambda sdk, mode, *, awaits: instructor.from_openai(sdk, mode=Mode.RESPONSES_TOOLS),
+    bare=lambda sdk: sdk.responses.create,
+    problem=openai.APIStatusError,
+)
 GROQ = Talk(
     sdk=_groq,
     wrap=lambda sdk, mode, *, awaits: instructor.from_groq(sdk, mode=mode),
@@ -97,7 +103,13 @@ GOOGLE = Talk(
     problem=genai.errors.APIError,
     code="code",
 )
-TALKS = {"openai_chat": OPENAI, "groq": GROQ, "anthropic": ANTHROPIC, "google_genai": GOOGLE}
+TALKS = {
+    "openai_chat": OPENAI,
+    "openai_responses": RESPONSES,
+    "groq": GROQ,
+    "anthropic": ANTHROPIC,
+    "google_genai": GOOGLE,
+}
 
 EXCHANGES = [{**exchange, "file": name} for name in TALKS for exchange in recorded(name)]
 
@@ -107,7 +119,10 @@ IMITATORS = (
     *("perplexity", "together", "xai", "zai"),
 )
 IMITATED = [
-    {**exchange, "file": name} for name in IMITATORS for exchange in recorded(name) if exchange["api"] == "chat"
+    {**exchange, "file": name}
+    for name in IMITATORS
+    for exchange in recorded(name)
+    if exchange["api"] in {"chat", "responses"}
 ]
 """What was recorded of the APIs that copy OpenAI's, for those rules that an imitation may break."""
 
@@ -117,6 +132,8 @@ EXPLAINED: dict[str, str] = {}
 
 def talk_of(exchange: Exchange) -> Talk:
     """The way to ask that the recorded request took."""
+    if exchange.get("api") == "responses":
+        return RESPONSES
     return BETA if "beta=true" in exchange["request"]["url"] else TALKS.get(exchange["file"], OPENAI)
 
 
@@ -186,6 +203,7 @@ class Asker:
 HI = [{"role": "user", "content": "hi"}]
 BARE: dict[str, dict[str, Any]] = {
     "openai_chat": {"model": "m", "messages": HI},
+    "openai_responses": {"model": "m", "input": "hi"},
     "anthropic": {"model": "m", "messages": HI, "max_tokens": 9},
     "google_genai": {"model": "m", "contents": "hi"},
 }
@@ -194,7 +212,7 @@ BARE: dict[str, dict[str, Any]] = {
 def question_of(exchange: Exchange) -> dict[str, Any]:
     """What of the recorded request is ours to ask again. Not its model: SDKs warn of those retired since."""
     body = exchange["request"]["body"]
-    return {"model": "m"} | {key: body[key] for key in ("messages", "contents", "system") if key in body}
+    return {"model": "m"} | {key: body[key] for key in ("messages", "input", "contents", "system") if key in body}
 
 
 def tools_of(body: dict[str, Any]) -> dict[str, Any]:
@@ -219,6 +237,7 @@ def output_of(body: dict[str, Any]) -> Any:
     config = body.get("generationConfig") or {}
     places = [
         config.get("responseSchema") or config.get("responseJsonSchema"),
+        (body.get("text") or {}).get("format", {}).get("schema"),
         (body.get("output_config") or {}).get("format", {}).get("schema"),
         (body.get("output_format") or {}).get("schema"),
         ((body.get("response_format") or {}).get("json_schema") or {}).get("schema"),
@@ -439,6 +458,9 @@ def test_errors_that_say_they_are_none(exchange, ask):
     assert len(cache) == 0
 
 
+SAID = ("messages", "input", "contents")
+
+
 @each("prose_with_tools_offered")
 def test_prose_in_place_of_a_tool_call(exchange, ask):
     """A model that talks instead of calling its tool is told so once per retry, and its talk is never kept."""
@@ -449,7 +471,7 @@ def test_prose_in_place_of_a_tool_call(exchange, ask):
 
     cause = caught.value.__cause__
     assert isinstance(cause, ResponseParsingError)
-    first, second = (request.get("messages") or request["contents"] for request in ask.requests)
+    first, second = (next(request[key] for key in SAID if key in request) for request in ask.requests)
     assert first == second[: len(first)]
     assert str(cause) in json.dumps(second[-1])
     assert json.dumps(exchange["reading"]["text"])[1:-1] in json.dumps(second[len(first)])
@@ -490,6 +512,15 @@ COUNTS = {
         "tool_call": 8,
         "truncated": 6,
     },
+    "openai_responses": {
+        "error": 7,
+        "json_mode": 3,
+        "json_schema": 2,
+        "multimodal": 2,
+        "prose_with_tools_offered": 1,
+        "tool_call": 6,
+        "truncated": 6,
+    },
     "groq": {
         "error": 5,
         "json_mode": 3,
@@ -523,7 +554,7 @@ COUNTS = {
 }
 
 
-IMITATED_COUNTS = {"json_mode": 16, "json_schema": 20, "prompted_json": 1, "tool_call": 51}
+IMITATED_COUNTS = {"json_mode": 16, "json_schema": 21, "prompted_json": 1, "tool_call": 55}
 
 
 def test_counts():
