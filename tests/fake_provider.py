@@ -67,6 +67,8 @@ def wire(path: str, body: dict[str, Any], say: Say) -> dict[str, Any]:
     """The answer as the API at `path` writes it."""
     if "generateContent" in path:
         return _google(body, say)
+    if path.partition("?")[0].endswith("/responses"):
+        return _responses(body, say)
     return _anthropic(body, say) if path.endswith("/messages") else _openai(body, say)
 
 
@@ -86,6 +88,36 @@ def _openai(body: dict[str, Any], say: Say) -> dict[str, Any]:
         "model": body["model"],
         "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
         "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+    }
+
+
+def _responses(body: dict[str, Any], say: Say) -> dict[str, Any]:
+    part = {"type": "output_text", "text": say.payload, "annotations": []}
+    if say.refusal:
+        part = {"type": "refusal", "refusal": say.refusal}
+    output: dict[str, Any] = {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]}
+    if body.get("tools") and not say.prose and not say.refusal:
+        called = {"name": body["tools"][-1].get("name"), "arguments": say.payload}
+        output = {"type": "function_call", "id": "fc_1", "call_id": "call_1", **called}
+    reason = {"length": "max_output_tokens"}.get(say.finish, say.finish)
+    status = "completed" if say.finish == "stop" else "incomplete"
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1700000000,
+        "model": body["model"],
+        "status": status,
+        "incomplete_details": None if say.finish == "stop" else {"reason": reason},
+        "output": [{**output, "status": status}],
+        "parallel_tool_calls": True,
+        **{key: body[key] for key in ("text", "tools", "tool_choice") if key in body},
+        "usage": {
+            "input_tokens": 10,
+            "input_tokens_details": {"cached_tokens": 2},
+            "output_tokens": 5,
+            "output_tokens_details": {"reasoning_tokens": 1},
+            "total_tokens": 15,
+        },
     }
 
 

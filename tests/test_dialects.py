@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field, StringConstraints
 
-from instructor.dialects import anthropic, google, openai
+from instructor.dialects import anthropic, google, openai, responses
 from instructor.dialects.base import Call, Dialect, Reply, listed
 from instructor.mode import Mode
 from instructor.schema import ANTHROPIC, GOOGLE, OPENAI, fit, schema_of
@@ -141,7 +141,8 @@ def test_requests_are_those_that_were_reviewed(dialect, mode):
 
 def test_every_golden_file_is_of_a_dialect_and_a_mode():
     """No golden file outlives what it is of."""
-    expected = {f"{name}/{mode.name.lower()}.json" for name, dialect in DIALECTS.items() for mode in dialect.modes}
+    every = (*DIALECTS.values(), responses)
+    expected = {f"{dialect.name}/{mode.name.lower()}.json" for dialect in every for mode in dialect.modes}
 
     assert expected == {path.relative_to(golden.HERE).as_posix() for path in golden.HERE.rglob("*.json")}
 

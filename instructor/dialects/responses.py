@@ -9,7 +9,7 @@ from ..exceptions import ProviderError
 from ..mode import Mode
 from ..schema import OPENAI, fit
 from ..shape import Shape
-from .base import Finish, Reply, as_json, call, get, items, listed, together, tool
+from .base import Finish, Reply, call, get, items, listed, together, tool
 from .prompts import mend
 
 name = "responses"
@@ -20,7 +20,7 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 def ask(kwargs: Mapping[str, Any], shape: Shape | None, _mode: Mode) -> dict[str, Any]:
-    """Name the shape as the last of the tools, and as the format of the text where the model may answer in text.
+    """Name the shape as the last of the tools, and as the format of the text: a model that is free may answer in both.
 
     Raises:
         TypeError: there is no question, or there are two.
@@ -83,7 +83,7 @@ def _items(message: Any) -> Iterator[Any]:
         yield {**{key: value for key, value in message.items() if key not in _CHATTY}, "content": parts or ""}
     for made in calls:
         function = get(made, "function")
-        called = {"name": get(function, "name"), "arguments": as_json(get(function, "arguments"))}
+        called = {"name": get(function, "name"), "arguments": get(function, "arguments") or "{}"}
         yield {"type": "function_call", "call_id": get(made, "id"), **called}
 
 
