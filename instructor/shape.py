@@ -28,7 +28,8 @@ class Shape(msgspec.Struct, frozen=True, eq=False):
     """What an answer must look like, and how to read one.
 
     `wanted` is what the user asked for, `model` the pydantic model that is described to the provider: the same
-    class, or one that wraps it. `digest` identifies what the shape adds to a question.
+    class, or one that wraps it. `digest` identifies what the shape adds to a question, `tools` are the shapes of the
+    tools that stand for it where there may be several.
     """
 
     wanted: Any
@@ -42,8 +43,9 @@ class Shape(msgspec.Struct, frozen=True, eq=False):
     validator: object
     _validate: Callable[..., Any]
     _unwrap: Callable[[Any], Any] | None = None
+    tools: tuple[Shape, ...] = ()
 
-    def load(self, text: str, context: Mapping[str, Any] | None = None, *, strict: bool = True) -> Any:
+    def load(self, text: str, context: Mapping[str, Any] | None = None, *, strict: bool | None = True) -> Any:
         """The value that the JSON `text` stands for.
 
         Raises:
@@ -94,11 +96,15 @@ def _compile_form(wanted: Any, _spelling: str) -> Shape:
     _refuse(wanted)
     if is_typeddict(wanted):
         return _shape(wanted, _from_typed_dict(wanted))
-    if get_origin(wanted) in {list, collections.abc.Iterable} and get_args(wanted):
-        (item,) = get_args(wanted)
-        if all(isinstance(part, _ModelClass) or is_typeddict(part) for part in _members(item)):
-            return _tasks(wanted, item)
-    return _content(wanted)
+    return _tasks(wanted, *get_args(wanted)) if models_in(wanted) else _content(wanted)
+
+
+def models_in(wanted: Any) -> tuple[Any, ...]:
+    """The models of which `wanted` is a list, as in `Iterable[A | B]`; none where it is something else."""
+    if get_origin(wanted) not in {list, collections.abc.Iterable} or not get_args(wanted):
+        return ()
+    parts = _members(*get_args(wanted))
+    return parts if all(isinstance(part, _ModelClass) or is_typeddict(part) for part in parts) else ()
 
 
 def _refuse(wanted: Any) -> None:

@@ -23,6 +23,7 @@ import pydantic
 from msgspec.msgpack import Encoder, Ext
 
 from ..mode import Mode, core
+from ..parallel import compile_parallel
 from ..shape import Shape, compile_shape
 
 FORMAT = 1
@@ -74,11 +75,14 @@ def make_cache_key(
     Raises:
         TypeError: something in the question has no stable identity, such as an open file or a function.
     """
-    shape = response_model if type(response_model) is Shape else compile_shape(response_model)
+    spelled = _SPELLED.get(mode, mode)
+    shape = response_model
+    if type(shape) is not Shape:
+        shape = (compile_parallel if spelled == Mode.PARALLEL_TOOLS.value else compile_shape)(shape)
     settled = settings(request_kwargs) if request_kwargs else None
     seen = context if shape is not None and shape.uses_context else None
     digest = None if shape is None else shape.digest
-    ours = [FORMAT, endpoint, provider, namespace, _SPELLED.get(mode, mode), digest, strict]
+    ours = [FORMAT, endpoint, provider, namespace, spelled, digest, strict]
     return hashlib.sha256(_encode(ours) + canonical([model, messages, system, settled, seen])).hexdigest()
 
 

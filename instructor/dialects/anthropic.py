@@ -65,7 +65,9 @@ def _block(part: Any) -> Any:
 
 
 def _called(kwargs: dict[str, Any], shape: Shape, mode: Mode) -> dict[str, Any]:
-    asked = {**kwargs, "tools": [tool(shape, "input_schema", ANTHROPIC, mode)]}
+    asked = {**kwargs, "tools": [tool(each, "input_schema", ANTHROPIC, mode) for each in shape.tools or (shape,)]}
+    if shape.tools:
+        return {**asked, "tool_choice": {"type": "auto"}}
     choice = {"type": "tool", "name": shape.name}
     if get(kwargs.get("thinking"), "type") not in {None, "", "disabled"}:  # no tool is forced on a model that thinks
         asked = _tell(asked, [f"Answer by calling the tool `{shape.name}` once, and with nothing else."])

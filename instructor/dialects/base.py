@@ -12,8 +12,8 @@ from ..mode import Mode
 from ..schema import Subset, fit
 from ..shape import Shape
 
-CALLED = frozenset({Mode.TOOLS, Mode.TOOLS_STRICT})
-"""The modes that ask for a tool call."""
+CALLED = frozenset({Mode.TOOLS, Mode.TOOLS_STRICT, Mode.PARALLEL_TOOLS})
+"""The modes that ask for tool calls."""
 MODES = CALLED | {Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON}
 
 Finish: TypeAlias = Literal["stop", "length", "refusal"]

@@ -32,19 +32,24 @@ def ask(kwargs: Mapping[str, Any], shape: Shape | None, mode: Mode) -> dict[str,
 
 def _shaped(config: dict[str, Any], shape: Shape, mode: Mode) -> dict[str, Any]:
     if mode in CALLED:  # a forced function always fits its schema: there is nothing stricter
-        return _forced(config, shape)
+        return _called(config, shape)
     if mode is Mode.MD_JSON:
         return _tell(config, in_words(shape.schema, mode))
     free = {key: value for key, value in config.items() if key != "response_schema"}  # the API takes one
     return {**free, "response_mime_type": "application/json", "response_json_schema": fit(shape.schema, GOOGLE)}
 
 
-def _forced(config: dict[str, Any], shape: Shape) -> dict[str, Any]:
+def _called(config: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    functions = [_function(each) for each in shape.tools or (shape,)]
+    tools = [*listed(config.get("tools")), {"function_declarations": functions}]
+    calling = {"mode": "AUTO"} if shape.tools else {"mode": "ANY", "allowed_function_names": [shape.name]}
+    tool_config = {**_fields(config.get("tool_config")), "function_calling_config": calling}
+    return {**config, "tools": tools, "tool_config": tool_config}
+
+
+def _function(shape: Shape) -> dict[str, Any]:
     schema = fit(shape.parameters, GOOGLE)
-    function = {"name": shape.name, "description": shape.description, "parameters_json_schema": schema}
-    tools = [*listed(config.get("tools")), {"function_declarations": [function]}]
-    calling = {"function_calling_config": {"mode": "ANY", "allowed_function_names": [shape.name]}}
-    return {**config, "tools": tools, "tool_config": {**_fields(config.get("tool_config")), **calling}}
+    return {"name": shape.name, "description": shape.description, "parameters_json_schema": schema}
 
 
 _SETTINGS = (

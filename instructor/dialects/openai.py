@@ -22,8 +22,10 @@ def ask(kwargs: Mapping[str, Any], shape: Shape | None, mode: Mode) -> dict[str,
     if shape is None:
         return dict(kwargs)
     if mode in CALLED:
-        tools = [{"type": "function", "function": tool(shape, "parameters", OPENAI, mode)}]
-        return {**kwargs, "tools": tools, "tool_choice": {"type": "function", "function": {"name": shape.name}}}
+        offered = [tool(each, "parameters", OPENAI, mode) for each in shape.tools or (shape,)]
+        forced = {"type": "function", "function": {"name": shape.name}}
+        tools = [{"type": "function", "function": each} for each in offered]
+        return {**kwargs, "tools": tools, "tool_choice": "auto" if shape.tools else forced}
     if mode is Mode.JSON_SCHEMA:
         described = {"name": shape.name, "schema": shape.schema}
         return {**kwargs, "response_format": {"type": "json_schema", "json_schema": described}}

@@ -26,7 +26,9 @@ def in_words(schema: dict[str, Any], mode: Mode) -> list[str]:
 
 
 def mend(problem: Exception, mode: Mode) -> str:
-    """Ask for the tool call, or for the JSON, again."""
+    """Ask for the tool calls, or for the JSON, again."""
+    if mode is Mode.PARALLEL_TOOLS:  # what was right is needed again too: only the last answer counts
+        return f"Validation Error found:\n{problem}\nMake all your calls again with these errors fixed."
     if mode in CALLED:
         return f"Validation Error found:\n{problem}\nCall the tool again with these errors fixed."
     return f"Correct your JSON. Answer with JSON only, with these errors fixed:\n{problem}"
