@@ -25,6 +25,7 @@ from .exceptions import (
     TokenBudgetError,
 )
 from .mode import Mode
+from .parallel import payload
 from .plan import Plan, Slot, key_of, within
 from .receipt import Later, attach, made
 from .retry import RETRYABLE, controller, seconds
@@ -260,6 +261,8 @@ def judge(mode: Mode, name: str, reply: Reply, completion: Any) -> str:
     if reply.finish == "refusal":
         said = reply.refusal or "the answer was withheld by a content filter"
         raise RefusalError(f"The model declined: {said}", last_completion=completion)
+    if mode is Mode.PARALLEL_TOOLS:
+        return payload(reply.calls)  # none at all is an answer too
     calls = reply.calls if mode in CALLED else [made for made in reply.calls if made.name == name]
     if calls:
         return calls[0].arguments

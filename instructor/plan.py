@@ -17,6 +17,7 @@ from .exceptions import ConfigurationError
 from .hooks import Hooks
 from .messages import render
 from .mode import Mode
+from .parallel import compile_parallel
 from .retry import seconds
 from .shape import Shape, compile_shape
 
@@ -86,7 +87,7 @@ def make_plan(
     Raises:
         TypeError, ValueError, ConfigurationError: an argument cannot work.
     """
-    shape = compile_shape(response_model)
+    shape = (compile_parallel if asker.mode is Mode.PARALLEL_TOOLS else compile_shape)(response_model)
     kwargs = {**asker.kwargs, **kwargs}
     if messages is not None:
         kwargs["messages"] = messages
