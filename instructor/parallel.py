@@ -31,7 +31,7 @@ def _parallel(shape: Shape) -> Shape:
     shapes = [made for made in map(compile_shape, models) if made is not None]
     tools = {made.name: made for made in shapes}
     if not models:
-        raise TypeError(f"Mode.PARALLEL_TOOLS takes an Iterable[...] of models as response_model, not {shape.wanted!r}.")
+        raise TypeError(f"Mode.PARALLEL_TOOLS takes an Iterable[...] of models, not {shape.wanted!r}.")
     if len(tools) < len(shapes):
         raise TypeError(f"Two models in {shape.wanted!r} would be tools of the same name; rename one of {[*tools]}.")
     digest = hashlib.sha256("".join(made.digest for made in shapes).encode()).hexdigest()

@@ -31,7 +31,7 @@ def check_mode(mode: Mode, row: Row) -> Mode:
         ModeError: the provider does not know it.
     """
     warn_deprecated_mode(mode)
-    supported = dialect_of(row).modes | ({Mode.RESPONSES_TOOLS} if row.responses else set())
+    supported = (dialect_of(row).modes - row.lacks) | ({Mode.RESPONSES_TOOLS} if row.responses else set())
     if core(mode) not in supported:
         raise ModeError(str(getattr(mode, "name", mode)), row.provider.value, sorted(known.name for known in supported))
     return core(mode)

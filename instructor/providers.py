@@ -52,7 +52,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     returns. `identity` is where a client says what its address is (first) and whose account it uses, `loose` where it
     keeps what may be changed in place. `key_env` are the variables that may hold a key, read unless there is a
     `fallback_key` because none is needed; `direct` are the SDK's HTTP clients, for what runs on this machine and no
-    proxy stands before. `responses` says that OpenAI's Responses API is there too.
+    proxy stands before; `lacks` are modes of the dialect that the provider does not know. `responses` says that OpenAI's
+    Responses API is there too.
     """
 
     provider: Provider
@@ -67,6 +68,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     fallback_key: str | None = None
     base_url: str | None = None
     mode: Mode = Mode.TOOLS
+    lacks: frozenset[Mode] = frozenset()
     direct: tuple[str, str] | None = None
     responses: bool = False
 
@@ -142,7 +144,15 @@ _GOOGLE = Row(
     loose=("_api_client._http_options.headers", "_api_client._http_options.extra_body"),
     key_env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
 )
-_GROQ = _row(Provider.GROQ, sdk="groq", client="Groq", completion="groq.types.chat:ChatCompletion", identity=_CLIENT)
+_PARALLEL = frozenset({Mode.PARALLEL_TOOLS})
+_GROQ = _row(
+    Provider.GROQ,
+    sdk="groq",
+    client="Groq",
+    completion="groq.types.chat:ChatCompletion",
+    identity=_CLIENT,
+    lacks=_PARALLEL,
+)
 _LITELLM = Row(
     provider=Provider.LITELLM,
     sdk="litellm",
@@ -160,8 +170,8 @@ _NAMED_ALIKE = (
     _row(Provider.DATABRICKS, key_env=("DATABRICKS_TOKEN", "DATABRICKS_API_KEY")),
     _row(Provider.DEEPSEEK, "https://api.deepseek.com"),
     _row(Provider.OPENROUTER, "https://openrouter.ai/api/v1"),
-    _row(Provider.PERPLEXITY, "https://api.perplexity.ai", mode=Mode.MD_JSON),
-    _row(Provider.FIREWORKS, "https://api.fireworks.ai/inference/v1"),
+    _row(Provider.PERPLEXITY, "https://api.perplexity.ai", mode=Mode.MD_JSON, lacks=_PARALLEL),
+    _row(Provider.FIREWORKS, "https://api.fireworks.ai/inference/v1", lacks=_PARALLEL),
     _row(Provider.CEREBRAS, "https://api.cerebras.ai/v1"),
     _row(Provider.OLLAMA, "http://localhost:11434/v1", fallback_key="ollama"),
     _LOCAL,
