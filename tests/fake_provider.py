@@ -16,9 +16,10 @@ JOHN = '{"name": "John", "age": 25}'
 
 @dataclass
 class Say:
-    """One answer: the payload as text, why the model stopped, and what goes wrong on the way."""
+    """One answer: the payload as text, or several tool calls; why the model stopped; what goes wrong on the way."""
 
     payload: str = JOHN
+    called: list[tuple[str, str]] | None = None
     finish: str = "stop"
     status: int = 200
     refusal: str | None = None
@@ -76,8 +77,10 @@ def _openai(body: dict[str, Any], say: Say) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": say.payload}
     finish = say.finish
     if body.get("tools") and not say.prose:
-        function = {"name": body["tools"][0]["function"]["name"], "arguments": say.payload}
-        message |= {"content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": function}]}
+        called = say.called or [(body["tools"][0]["function"]["name"], say.payload)]
+        functions = [{"name": name, "arguments": arguments} for name, arguments in called]
+        calls = [{"id": f"call_{n}", "type": "function", "function": each} for n, each in enumerate(functions, 1)]
+        message |= {"content": None, "tool_calls": calls}
         finish = "tool_calls" if finish == "stop" else finish
     if say.refusal:
         message["refusal"] = say.refusal
@@ -125,17 +128,18 @@ _ANTHROPIC_FINISH = {"stop": "end_turn", "length": "max_tokens", "content_filter
 
 
 def _anthropic(body: dict[str, Any], say: Say) -> dict[str, Any]:
-    content: dict[str, Any] = {"type": "text", "text": say.payload}
+    content: list[dict[str, Any]] = [{"type": "text", "text": say.payload}]
     finish = "refusal" if say.refusal else _ANTHROPIC_FINISH[say.finish]
     if body.get("tools") and not say.prose:
-        content = {"type": "tool_use", "id": "tu_1", "name": body["tools"][0]["name"], "input": _parsed(say.payload)}
+        called = [(name, _parsed(text)) for name, text in say.called or [(body["tools"][0]["name"], say.payload)]]
+        content = [{"type": "tool_use", "id": f"tu_{n}", "name": m, "input": i} for n, (m, i) in enumerate(called, 1)]
         finish = "tool_use" if finish == "end_turn" else finish
     return {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
         "model": body["model"],
-        "content": [content],
+        "content": content,
         "stop_reason": finish,
         "stop_sequence": None,
         "usage": {"input_tokens": 10, "output_tokens": 5},
@@ -146,13 +150,13 @@ _GOOGLE_FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAF
 
 
 def _google(body: dict[str, Any], say: Say) -> dict[str, Any]:
-    part: dict[str, Any] = {"text": say.payload}
+    parts: list[dict[str, Any]] = [{"text": say.payload}]
     if body.get("tools") and not say.prose:
-        name = body["tools"][0]["functionDeclarations"][0]["name"]
-        part = {"functionCall": {"name": name, "args": _parsed(say.payload)}}
+        called = say.called or [(body["tools"][0]["functionDeclarations"][0]["name"], say.payload)]
+        parts = [{"functionCall": {"name": name, "args": _parsed(text)}} for name, text in called]
     finish = "SAFETY" if say.refusal else _GOOGLE_FINISH[say.finish]
     return {
-        "candidates": [{"content": {"role": "model", "parts": [part]}, "finishReason": finish, "index": 0}],
+        "candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": finish, "index": 0}],
         "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15},
         "modelVersion": "m",
         "responseId": "r1",

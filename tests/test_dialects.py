@@ -24,11 +24,13 @@ from pydantic import BaseModel, Field, StringConstraints
 from instructor.dialects import anthropic, google, openai, responses
 from instructor.dialects.base import Call, Dialect, Reply, listed
 from instructor.mode import Mode
+from instructor.parallel import compile_parallel
 from instructor.schema import ANTHROPIC, GOOGLE, OPENAI, fit, schema_of
-from instructor.shape import compile_shape
+from instructor.shape import Shape, compile_shape
 
 DIALECTS: dict[str, Dialect] = {"openai": openai, "anthropic": anthropic, "google": google}
-MODES = (Mode.TOOLS, Mode.TOOLS_STRICT, Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON)
+CALLED = {Mode.TOOLS, Mode.TOOLS_STRICT, Mode.PARALLEL_TOOLS}
+MODES = (*sorted(CALLED, key=str), Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON)
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 every_mode = pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 
@@ -55,6 +57,7 @@ class User(BaseModel):
 
 
 SHAPE = compile_shape(User)
+SEVERAL = compile_parallel(list[User | Address])
 PROBLEM = ValueError("age: should be a whole number")
 QUESTION: dict[str, Any] = {
     "model": "a-model",
@@ -89,28 +92,27 @@ def google_said(parts: Any, finish: str = "STOP", **more: Any) -> types.Generate
 
 
 WRONG = {"name": "Ann", "age": "old"}
-BY_CALL = {
-    "openai": openai_said(
-        {
-            "content": None,
-            "tool_calls": [
-                {"id": "t1", "type": "function", "function": {"name": "User", "arguments": json.dumps(WRONG)}}
-            ],
-        },
-        "tool_calls",
-    ),
-    "anthropic": anthropic_said(
-        [
-            {"type": "thinking", "thinking": "Who is it?", "signature": "c2ln"},
-            {"type": "text", "text": "Here you are."},
-            {"type": "tool_use", "id": "t1", "name": "User", "input": WRONG},
-        ],
-        "tool_use",
-    ),
-    "google": google_said(
-        [{"text": "Who is it?", "thought": True}, {"function_call": {"id": "t1", "name": "User", "args": WRONG}}]
-    ),
-}
+CALL = {"id": "t1", "name": "User"}
+
+
+def by_calls(*calls: dict[str, Any]) -> dict[str, Any]:
+    """A completion of each dialect that makes these calls, with the wrong arguments."""
+    functions = [{"name": call["name"], "arguments": json.dumps(WRONG)} for call in calls]
+    called = [
+        {"id": call["id"], "type": "function", "function": each} for call, each in zip(calls, functions, strict=True)
+    ]
+    thinking = {"type": "thinking", "thinking": "Who is it?", "signature": "c2ln"}
+    used = [{"type": "tool_use", **call, "input": WRONG} for call in calls]
+    parts = [{"function_call": {**call, "args": WRONG}} for call in calls]
+    return {
+        "openai": openai_said({"content": None, "tool_calls": called}, "tool_calls"),
+        "anthropic": anthropic_said([thinking, {"type": "text", "text": "Here you are."}, *used], "tool_use"),
+        "google": google_said([{"text": "Who is it?", "thought": True}, *parts]),
+    }
+
+
+BY_CALL = by_calls(CALL)
+BY_CALLS = by_calls(CALL, {"id": "t2", "name": "Address"})
 IN_TEXT = {
     "openai": openai_said({"content": json.dumps(WRONG)}),
     "anthropic": anthropic_said([{"type": "text", "text": json.dumps(WRONG)}]),
@@ -118,9 +120,16 @@ IN_TEXT = {
 }
 
 
+def shape_in(mode: Mode) -> Shape | None:
+    """What is asked for in a mode: a model, or a list of two."""
+    return SEVERAL if mode is Mode.PARALLEL_TOOLS else SHAPE
+
+
 def said_badly(dialect: Dialect, mode: Mode) -> Any:
     """A completion whose payload is where `mode` looks for it, and wrong."""
-    return (BY_CALL if mode in {Mode.TOOLS, Mode.TOOLS_STRICT} else IN_TEXT)[dialect.name]
+    if mode is Mode.PARALLEL_TOOLS:
+        return BY_CALLS[dialect.name]
+    return (BY_CALL if mode in CALLED else IN_TEXT)[dialect.name]
 
 
 def ask_again(dialect: Dialect, mode: Mode, asked: dict[str, Any], completion: Any) -> dict[str, Any]:
@@ -132,7 +141,7 @@ def ask_again(dialect: Dialect, mode: Mode, asked: dict[str, Any], completion: A
 @every_dialect
 def test_requests_are_those_that_were_reviewed(dialect, mode):
     """A dialect sends what its golden files say, the first time and after a bad answer, until its version changes."""
-    asked = dialect.ask(QUESTION, SHAPE, mode)
+    asked = dialect.ask(QUESTION, shape_in(mode), mode)
     again = ask_again(dialect, mode, asked, said_badly(dialect, mode))
     said, *words = (again.get("messages") or again["contents"])[len(asked.get("messages") or asked["contents"]) :]
 
@@ -163,7 +172,7 @@ def test_a_request_changes_only_with_the_version(tmp_path, monkeypatch, kept, ve
 @every_dialect
 def test_sdks_take_what_they_are_asked(dialect, mode):
     """Every argument is one that the SDK knows; Google's SDK also checks what is in them."""
-    asked = dialect.ask(QUESTION, SHAPE, mode)
+    asked = dialect.ask(QUESTION, shape_in(mode), mode)
 
     for request in (asked, ask_again(dialect, mode, asked, said_badly(dialect, mode))):
         if dialect is google:
@@ -213,7 +222,7 @@ questions = st.fixed_dictionaries(
 
 
 @settings(deadline=None)
-@given(kwargs=questions, mode=st.sampled_from(MODES), shape=st.sampled_from([None, SHAPE]))
+@given(kwargs=questions, mode=st.sampled_from(MODES), shape=st.sampled_from([None, SHAPE, SEVERAL]))
 @every_dialect
 def test_nothing_given_is_changed(dialect, kwargs, mode, shape):
     """Asking and asking again leave the question, the shape and the completion as they were."""

@@ -31,6 +31,7 @@ from instructor import AsyncInstructor, Instructor, Mode, Provider
 from instructor.cache import AutoCache
 from instructor.exceptions import ClientError, ConfigurationError, InstructorRetryException, ModeError
 from instructor.mode import CORE, DEPRECATED_TO_CORE, reset_deprecated_mode_warnings
+from instructor.patching import check_mode
 from instructor.providers import ROWS
 
 QUESTION = [{"role": "user", "content": "Extract: John is 25"}]
@@ -371,15 +372,27 @@ def test_a_factory_without_its_sdk_says_so(name):
     assert command in _without(module, f"instructor.from_{factory}(object())")
 
 
+def modes_of(name: str) -> set[Mode]:
+    """The modes that a provider knows."""
+    parallel = {Mode.PARALLEL_TOOLS} if name in {"groq", "perplexity"} else set()
+    return CORE - parallel - (set() if name in {"openai", "azure_openai"} else {Mode.RESPONSES_TOOLS})
+
+
+@pytest.mark.parametrize("name", ["groq", "fireworks", "perplexity"])
+def test_a_provider_may_lack_a_mode_of_its_dialect(name):
+    """A provider that copies OpenAI's API, but not all of it, refuses the mode that it lacks."""
+    with pytest.raises(ModeError, match=f"'PARALLEL_TOOLS' is not supported by '{name}'"):
+        check_mode(Mode.PARALLEL_TOOLS, ROWS[name])
+
+
 @every_sdk
-@pytest.mark.parametrize("mode", [Mode.PARALLEL_TOOLS, "tool_call", 3], ids=str)
+@pytest.mark.parametrize("mode", ["tool_call", 3], ids=str)
 def test_an_unsupported_mode_costs_nothing(name, mode, provider):
     """A mode that a provider does not know is refused with those that it does."""
     with pytest.raises(ModeError, match="TOOLS") as caught:
         connect(name, provider, mode=mode)
 
-    more = ["RESPONSES_TOOLS"] if name == "openai" else []
-    assert caught.value.valid_modes == ["JSON", "JSON_SCHEMA", "MD_JSON", *more, "TOOLS", "TOOLS_STRICT"]
+    assert caught.value.valid_modes == sorted(mode.name for mode in modes_of(name))
     assert provider.calls == 0
 
 
@@ -552,7 +565,7 @@ LEGACY = sorted(DEPRECATED_TO_CORE, key=lambda mode: mode.name)
 def test_a_legacy_mode_warns_once_and_means_its_successor(name, mode, provider):
     """An old name is warned of once a process, and the client's mode is the new one; where there is one."""
     successor = DEPRECATED_TO_CORE[mode]
-    supported = successor in CORE - {Mode.PARALLEL_TOOLS, *([] if name == "openai" else [Mode.RESPONSES_TOOLS])}
+    supported = successor in modes_of(name)
     reset_deprecated_mode_warnings()
 
     with warnings.catch_warnings(record=True) as caught:
