@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, SupportsIndex, TypeVar
 
 from typing_extensions import Self
@@ -24,6 +25,11 @@ class ListResponse(list[T]):
     def get_total_usage(self) -> Any | None:
         """What the call cost, in the provider's own units."""
         return getattr(self, "_total_usage", None)
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """The items again: `async for user in await client.create(Iterable[User], ...)` is written in older code."""
+        for item in self:
+            yield item
 
     def __getitem__(self, index: SupportsIndex | slice) -> Any:
         """An item, or a slice that remembers the same completion."""
