@@ -11,6 +11,8 @@ from ._doors import DOORMAN
 if TYPE_CHECKING:
     from . import exceptions, hooks
     from .client import AsyncInstructor, Instructor
+    from .dsl.citation import CitationMixin
+    from .dsl.maybe import Maybe
     from .factories import (
         from_anthropic,
         from_anyscale,
@@ -27,25 +29,38 @@ if TYPE_CHECKING:
         from_provider,
         from_together,
     )
+    from .function_calls import (
+        OpenAISchema,
+        ResponseSchema,
+        generate_anthropic_schema,
+        generate_gemini_schema,
+        generate_openai_schema,
+        openai_schema,
+        response_schema,
+    )
     from .mode import Mode
     from .patching import apatch, patch
     from .providers import Provider
 
 __version__ = "1.18.0"
-__all__ = ["AsyncInstructor", "Instructor", "Mode", "Provider", "apatch", "exceptions"]
+__all__ = ["AsyncInstructor", "CitationMixin", "Instructor", "Maybe", "Mode", "OpenAISchema", "Provider"]
+__all__ += ["ResponseSchema", "apatch", "exceptions"]
 __all__ += ["from_anthropic", "from_anyscale", "from_cerebras", "from_databricks", "from_deepseek", "from_fireworks"]
 __all__ += ["from_genai", "from_groq", "from_litellm", "from_openai", "from_openrouter", "from_perplexity"]
-__all__ += ["from_provider", "from_together", "hooks", "patch"]
+__all__ += ["from_provider", "from_together", "generate_anthropic_schema", "generate_gemini_schema"]
+__all__ += ["generate_openai_schema", "hooks", "openai_schema", "patch", "response_schema"]
 
 if DOORMAN not in sys.meta_path:  # it is, where this module is reloaded
     sys.meta_path.append(DOORMAN)
 
 _ROOMS = {"Mode": "mode", "Provider": "providers", "apatch": "patching", "patch": "patching"}
+_ROOMS |= {"CitationMixin": "dsl.citation", "Maybe": "dsl.maybe"}
 
 
 def _room(name: str) -> str:
     """The module where a public name lives, which is entered when somebody asks for the name."""
-    return _ROOMS.get(name, "factories" if name.startswith("from_") else "client")
+    guess = "factories" if name.startswith("from_") else "function_calls" if "chema" in name else "client"
+    return _ROOMS.get(name, guess)
 
 
 def __getattr__(name: str) -> Any:

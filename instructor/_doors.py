@@ -27,34 +27,54 @@ _CORE = _in("client", "AsyncInstructor", "Instructor") | _in("hooks", "HookName"
 _IS_ASYNC = _in("patching", "is_async")
 _JSON = {"extract_json_from_codeblock": "jsontext:find"}
 _LISTS = {"ListResponse": "dsl.response_list:ListResponse", "ResponseList": "dsl.response_list:ListResponse"}
+DSL = _in("dsl.citation", "CitationMixin") | _in("dsl.maybe", "Maybe") | _LISTS
+DSL |= _in("dsl.simple_type", "ModelAdapter", "is_simple_type")
+_SCHEMAS = _in("function_calls", *(f"generate_{api}_schema" for api in ("anthropic", "gemini", "openai")))
+_TYPES = _in("dsl.simple_type", "is_simple_type", "prepare_response_model") | {"is_typed_dict": "shape:is_typeddict"}
+_TYPES |= _in("function_calls", "classproperty")
 _NOUNS = _in("mode", "Mode") | _in("providers", "Provider")
 _PATCHES = _in("patching", "apatch", "patch") | _in("factories", "from_litellm", "from_openai")
 
 DOORS: dict[str, str | dict[str, str]] = {
     "instructor.auto_client": "factories",
     "instructor.core": _CORE | _ERRORS | _PATCHES,
-    "instructor.utils": _JSON | _IS_ASYNC | _in("providers", "Provider", "get_provider"),
-    "instructor.utils.core": _JSON | _IS_ASYNC,
+    "instructor.processing": _SCHEMAS,
+    "instructor.processing.function_calls": "function_calls",
+    "instructor.processing.schema": _SCHEMAS,
+    "instructor.utils": _JSON | _IS_ASYNC | _TYPES | _in("providers", "Provider", "get_provider"),
+    "instructor.utils.core": _JSON | _IS_ASYNC | _TYPES,
     "instructor.utils.providers": "providers",
     "instructor.v2": _NOUNS | _MAKERS,
     "instructor.v2.auto_client": "factories",
     "instructor.v2.core": _NOUNS,
     "instructor.v2.core.errors": "exceptions",
+    "instructor.v2.core.function_calls": "function_calls",
     "instructor.v2.core.json": _JSON,
     "instructor.v2.core.mode": "mode",
     "instructor.v2.core.providers": "providers",
+    "instructor.v2.core.schema": _SCHEMAS,
     "instructor.v2.core.templating": "templating",
     "instructor.v2.core.utils": _IS_ASYNC,
-    "instructor.v2.dsl": _LISTS,
+    "instructor.v2.dsl": DSL,
     "instructor.v2.dsl.response_list": _LISTS,
     "instructor.v2.providers": _MAKERS,
 }
 _ROOMS = {"client": "client", "exceptions": "exceptions", "hooks": "hooks", "patch": "patching", "retry": "exceptions"}
 for _core in ("instructor.core", "instructor.v2.core"):
     DOORS |= {f"{_core}.{name}": room for name, room in _ROOMS.items()}
+for _name in ("citation", "maybe", "parallel", "simple_type"):
+    DOORS[f"instructor.v2.dsl.{_name}"] = f"dsl.{_name}"
 for _name in _SDKS:
     DOORS |= {f"instructor.v2.providers.{_name}": _MAKERS, f"instructor.v2.providers.{_name}.client": "factories"}
 """By its old path: the room that a module is now, or for each of its names `"room:name"`."""
+
+
+def enter(module: str, places: dict[str, str], name: str) -> Any:
+    """What a name of `module` stands for; its room is entered now, if nobody was there before."""
+    if name not in places:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    room, _, inside = places[name].partition(":")
+    return getattr(importlib.import_module(f".{room}", __package__), inside)
 
 
 class Hall(ModuleType):
@@ -65,10 +85,7 @@ class Hall(ModuleType):
         vars(self).update(__all__=sorted(places), _places=places)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in self._places:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        room, _, inside = self._places[name].partition(":")
-        return getattr(importlib.import_module(f".{room}", __package__), inside)
+        return enter(self.__name__, self._places, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         # `import instructor.core.patch` must not hide the function of that name, which is the older guest.
