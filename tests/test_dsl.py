@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import pickle
 from collections.abc import Iterable
-from typing import Any, Union
+from typing import Any, Literal, Optional, Union
 
 import pytest
 from fake_provider import FakeProvider, Say
 from flavours import CLIENTS, ask
-from pydantic import BaseModel, RootModel, ValidationInfo, field_validator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError, ValidationInfo, field_validator
 from typing_extensions import TypedDict
 
 import instructor
 from instructor import Mode
 from instructor.cache import AutoCache, make_cache_key
+from instructor.dsl import citation
+from instructor.dsl.parallel import ParallelModel, get_types_array, handle_parallel_model
 from instructor.dsl.response_list import ListResponse
+from instructor.dsl.simple_type import ModelAdapter, is_simple_type, prepare_response_model
 from instructor.exceptions import ConfigurationError, InstructorRetryException
+from instructor.shape import compile_shape
 
 ASK: list[dict[str, Any]] = [{"role": "user", "content": "Weather in Łódź and Paris, and the news."}]
 DIALECTS = ("openai", "anthropic", "google")
@@ -296,3 +304,285 @@ def test_legacy_names_of_the_mode(mode, provider):
 
     assert client.mode is Mode.PARALLEL_TOOLS
     assert ask(client, response_model=Both, messages=ASK) == [Weather(city="Łódź")]
+
+
+# Maybe.
+
+
+def test_a_maybe_is_one_class_for_each_model():
+    """The class is named after the model, described as such, and the same each time."""
+    maybe = instructor.Maybe(Weather)
+
+    assert maybe is instructor.Maybe(Weather)
+    assert maybe.__name__ == "MaybeWeather"
+    assert list(maybe.model_json_schema()["properties"]) == ["result", "error", "message"]
+    assert instructor.generate_openai_schema(maybe)["name"] == "MaybeWeather"
+
+
+def test_a_maybe_is_true_when_there_is_a_result():
+    """An answer without a result is false, whatever it says."""
+    maybe = instructor.Maybe(Weather)
+
+    assert maybe(result=Weather(city="Rome"))
+    assert not maybe(error=True, message="No city is named.")
+    assert not maybe()
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ('{"result": {"city": "Rome"}}', Weather(city="Rome")),
+        ('{"result": null, "error": true, "message": "Which city?"}', None),
+    ],
+)
+def test_maybes_are_asked_for_and_kept(said, expected, provider):
+    """A maybe is a response_model like others; from the cache it comes back equal, and can be pickled."""
+    provider.say(said)
+    client = CLIENTS["openai"](provider, cache=AutoCache())
+
+    made = [ask(client, response_model=instructor.Maybe(Weather), messages=ASK) for _ in range(2)]
+    again = pickle.loads(pickle.dumps(made[1]))  # noqa: S301 - our own bytes
+
+    assert provider.calls == 1
+    assert made[0] == made[1] == again
+    assert type(again) is instructor.Maybe(Weather)
+    assert again.result == expected
+    assert again._raw_response.id == "chatcmpl-1"
+
+
+# Citations.
+
+TEXT = "Jason Liu is 20 years old. He lives in Toronto, and likes a.b*c. Jason Liu is tall."
+
+
+class Fact(instructor.CitationMixin):
+    """Something that is known."""
+
+    model_config = ConfigDict(frozen=True, validate_assignment=True)
+    fact: str
+
+
+@pytest.mark.parametrize(
+    ("quote", "expected"),
+    [
+        ("Jason Liu is 20 years", ["Jason Liu is 20 years"]),
+        ("Jason Liu", ["Jason Liu"]),
+        ("likes a.b*c", ["likes a.b*c"]),
+        ("Jason Lou is  20 yers", ["Jason Liu is 20 years"]),
+        ("he livs in toronto", ["He lives in Toronto"]),
+        ("is a tall person from Toronto", []),
+        ("abc", []),
+        ("", []),
+    ],
+)
+def test_quotes_are_what_the_text_says(quote, expected):
+    """A quote becomes the part of the text that it is nearest to, and is dropped when nothing is near."""
+    fact = Fact.model_validate({"fact": "f", "substring_quotes": [quote]}, context={"context": TEXT})
+
+    assert fact.substring_quotes == expected
+
+
+@pytest.mark.parametrize("context", [None, {}, {"text": TEXT}, {"context": None}])
+def test_without_a_text_quotes_stay(context):
+    """There is nothing to compare them with."""
+    fact = Fact.model_validate({"fact": "f", "substring_quotes": ["anything"]}, context=context)
+
+    assert fact.substring_quotes == ["anything"]
+
+
+def distance(one: str, other: str) -> int:
+    """How many letters must be added, left out or replaced, found the slow way."""
+    row = list(range(len(other) + 1))
+    for letter in one:
+        cells = [row[0] + 1]
+        for place, its in enumerate(other):
+            cells.append(min(row[place] + (letter != its), row[place + 1] + 1, cells[-1] + 1))
+        row = cells
+    return row[-1]
+
+
+@settings(deadline=None)
+@given(quote=st.text("ab ", min_size=1, max_size=14), text=st.text("ab ", max_size=14))
+def test_no_part_of_the_text_is_nearer(quote, text):
+    """What is found has the fewest errors of all parts of the text; nothing is found when those are too many."""
+    places = range(len(text) + 1)
+    fewest = min(distance(quote, text[start:end]) for start in places for end in places[start:])
+
+    span = citation.find(quote, text)
+
+    if span is None:
+        assert fewest > min(citation.MAX_ERRORS, len(quote) // 2)
+    else:
+        assert distance(quote, text[slice(*span)]) == fewest <= citation.MAX_ERRORS
+
+
+def test_looking_for_a_quote_ends():
+    """A text and a quote made to be compared for hours are given up; there is work enough for what is reasonable."""
+    assert citation.find("a" * 5000 + "b" * 7, "a" * 100_000, work=100_000) is None
+    assert citation.find("the needl", "hay " * 20_000 + "the needle") == (80_000, 80_009)
+    assert citation.find("the nedle", "hay " * 20_000 + "the needle") == (80_000, 80_010)
+
+
+def test_citations_are_kept(provider):
+    """The text is part of the question, and a hit looks for the quotes again."""
+    provider.say('{"fact": "f", "substring_quotes": ["Jason Lou"]}')
+    client = CLIENTS["openai"](provider, cache=AutoCache())
+    texts = [TEXT, TEXT, "It was Jason Lou."]
+
+    made = [ask(client, response_model=Fact, messages=ASK, context={"context": text}) for text in texts]
+
+    assert [fact.substring_quotes for fact in made] == [["Jason Liu"], ["Jason Liu"], ["Jason Lou"]]
+    assert provider.calls == 2
+
+
+# Plain values and lists.
+
+
+@pytest.mark.parametrize("form", [int, Literal["a"], list[int], Union[int, str], Union[Weather, News], Optional[int]])
+def test_plain_values(form):
+    """What is wrapped in a model to be asked for is a simple type."""
+    assert is_simple_type(form)
+    assert prepare_response_model(form).__name__ == "Response"
+
+
+@pytest.mark.parametrize("form", [Weather, Place, list[Weather], Both, Numbers, dict, list, None, 3, Iterable])
+def test_other_forms_are_not_plain(form):
+    """Models, their lists, and what cannot be asked for are not."""
+    assert not is_simple_type(form)
+
+
+def test_the_model_around_a_plain_value():
+    """`ModelAdapter[T]` is a model with the field `content`, and `None` is asked for without a model."""
+    assert ModelAdapter[int].model_validate_json('{"content": 3}').content == 3
+    assert prepare_response_model(None) is None
+
+
+def test_a_list_may_be_iterated_over_in_either_way(provider):
+    """`async for` over the list that was awaited gives its items."""
+    provider.say('{"tasks": [{"city": "Rome"}, {"city": "Oslo"}]}')
+    client = CLIENTS["openai"](provider, use_async=True)
+
+    async def cities() -> list[str]:
+        return [each.city async for each in await client.create(response_model=Iterable[Weather], messages=ASK)]
+
+    assert asyncio.run(cities()) == ["Rome", "Oslo"]
+
+
+# Models that describe and read themselves.
+
+
+class Plain(BaseModel):
+    """A city.
+
+    Args:
+        name: its name
+    """
+
+    name: str
+    size: int = 0
+
+    def loud(self) -> str:
+        """The name, louder."""
+        return self.name.upper()
+
+
+@instructor.response_schema
+class City(Plain):
+    """A city, decorated."""
+
+
+def test_the_descriptions_of_a_model():
+    """Each API's description is made once a class, and changing it changes nobody's requests."""
+    openai, anthropic = (instructor.generate_openai_schema(Plain), instructor.generate_anthropic_schema(Plain))
+    with pytest.warns(DeprecationWarning, match="generate_gemini_schema is deprecated"):
+        gemini = instructor.generate_gemini_schema(Plain)
+
+    assert list(openai) == ["name", "description", "parameters"]
+    assert openai["parameters"]["properties"]["name"]["description"] == "its name"
+    assert list(anthropic) == ["name", "description", "input_schema"]
+    assert anthropic["input_schema"]["properties"] == openai["parameters"]["properties"]
+    assert gemini["parameters"]["required"] == ["name"]
+    assert openai is instructor.generate_openai_schema(Plain)
+    assert anthropic is instructor.generate_anthropic_schema(Plain)
+    openai["parameters"].clear()
+    assert compile_shape(Plain).parameters
+
+
+def test_a_decorated_model_is_the_same_model(provider):
+    """It has its name, module, methods and pickles, and results are instances of it."""
+    provider.say('{"name": "Rome"}')
+
+    made = ask(CLIENTS["openai"](provider), response_model=City, messages=ASK)
+
+    assert type(made) is City
+    assert made == City(name="Rome")
+    assert made.loud() == "ROME"
+    assert (City.__name__, City.__module__, City.__doc__) == ("City", __name__, "A city, decorated.")
+    assert issubclass(City, instructor.ResponseSchema)
+    assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301 - our own bytes
+    assert instructor.openai_schema(City) is City
+    assert City.openai_schema is made.openai_schema is instructor.generate_openai_schema(City)
+    assert City.anthropic_schema["name"] == "City"
+    with pytest.warns(DeprecationWarning, match="generate_gemini_schema"):
+        assert City.gemini_schema["name"] == "City"
+
+
+@pytest.mark.parametrize("thing", [3, int])
+def test_only_models_are_decorated(thing):
+    """Anything else is refused by its type."""
+    with pytest.raises(TypeError, match=r"response_model must be a subclass of pydantic\.BaseModel, got int"):
+        instructor.response_schema(thing)
+
+
+@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.JSON, Mode.TOOLS_STRICT], ids=lambda mode: mode.name)
+@every_dialect
+def test_a_model_reads_itself_out_of_a_completion(name, mode, provider):
+    """What the SDK returned is read as a client would read it; unless told, without strictness."""
+    provider.say('{"name": "Rome", "size": "3"}')
+    client = CLIENTS[name](provider, mode=mode)
+    hooked = []
+    client.on("completion:response", hooked.append)
+    ask(client, response_model=Plain, messages=ASK, strict=False)
+
+    made = City.from_response(hooked[0], mode=mode, provider=client.provider)
+
+    assert made == City(name="Rome", size=3)
+    with pytest.raises(ValidationError):
+        City.from_response(hooked[0], strict=True, mode=mode, provider=client.provider)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "parser"),
+    [
+        ("openai", Mode.TOOLS, "parse_tools"),
+        ("openai", Mode.TOOLS, "parse_functions"),
+        ("openai", Mode.JSON, "parse_json"),
+        ("anthropic", Mode.TOOLS, "parse_anthropic_tools"),
+        ("anthropic", Mode.JSON, "parse_anthropic_json"),
+        ("google", Mode.TOOLS, "parse_genai_tools"),
+        ("google", Mode.JSON, "parse_genai_structured_outputs"),
+    ],
+)
+def test_older_parsers(name, mode, parser, provider):
+    """The parsers that were named after modes still read, and say what to use."""
+    provider.say('{"name": "Rome"}')
+    made = ask(CLIENTS[name](provider, mode=mode), response_model=City, messages=ASK)
+
+    with pytest.warns(DeprecationWarning, match=rf"{parser} is deprecated; use from_response"):
+        again = getattr(City, parser)(made._raw_response)
+
+    assert again == made
+
+
+def test_several_models_by_their_older_names(provider):
+    """`ParallelModel` and its companions describe the models of a list, and read the calls of a completion."""
+    say(provider, [LODZ, NEWS, PARIS])
+    made = ask(parallel("anthropic", provider), response_model=Both, messages=ASK)
+    older = ParallelModel(Both)
+
+    assert older.registry == {"Weather": Weather, "News": News}
+    assert get_types_array(Both) == older.models == (Weather, News)
+    assert [each["function"]["name"] for each in handle_parallel_model(Both)] == ["Weather", "News"]
+    assert list(older.from_response(made.get_raw_response(), Mode.ANTHROPIC_PARALLEL_TOOLS)) == EXPECTED
+    with pytest.raises(TypeError, match="takes an Iterable"):
+        get_types_array(Weather)

@@ -63,6 +63,14 @@ def test_a_client_class_loads_no_sdk_and_no_template_engine() -> None:
     assert set() == loaded & (HEAVY - {"pydantic"})
 
 
+@pytest.mark.parametrize("name", sorted(set(instructor.__all__) - {"hooks", "exceptions"}))
+def test_a_name_loads_no_sdk(name: str) -> None:
+    """Whatever is imported, an SDK comes with the first client."""
+    loaded = loaded_by(f"from instructor import {name}")
+
+    assert set() == {each.partition(".")[0] for each in loaded} & {"openai", "anthropic", "groq", "google"}
+
+
 def test_the_cache_loads_no_sdk() -> None:
     """A program that only makes a cache pays for no client."""
     assert set() == loaded_by("from instructor.cache import AutoCache, DiskCache") & (HEAVY - {"pydantic"})
@@ -244,6 +252,15 @@ def test_known_model_names_are_askable() -> None:
 
     assert set() == {name.partition("/")[0] for name in names} - set(ROWS)
     assert sorted(set(names)) == list(names)
+
+
+def test_the_names_of_the_shapes() -> None:
+    """`instructor.dsl` has the very same shapes as the package itself, and no others."""
+    dsl = importlib.import_module("instructor.dsl")
+
+    assert all(getattr(instructor, name) is getattr(dsl, name) for name in set(dsl.__all__) & set(instructor.__all__))
+    with pytest.raises(AttributeError, match=r"module 'instructor\.dsl' has no attribute 'Perhaps'"):
+        dsl.Perhaps  # noqa: B018
 
 
 def test_templating_on_its_own() -> None:

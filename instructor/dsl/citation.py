@@ -38,21 +38,21 @@ class CitationMixin(BaseModel):
         yield from filter(None, (find(quote, context) for quote in self.substring_quotes))
 
 
-def find(quote: str, text: str) -> tuple[int, int] | None:
+def find(quote: str, text: str, work: int = MAX_WORK) -> tuple[int, int] | None:
     """The part of `text` that has the fewest errors of all that might be `quote`, the first of equals."""
     if not quote:
         return None
     start = text.find(quote)
-    return _nearest(quote, text) if start < 0 else (start, start + len(quote))
+    return _nearest(quote, text, work) if start < 0 else (start, start + len(quote))
 
 
-def _nearest(quote: str, text: str) -> tuple[int, int] | None:
+def _nearest(quote: str, text: str, work: int) -> tuple[int, int] | None:
     """Sellers' algorithm (1980): a table with a column for each place in `text` where the part may end.
 
     A row's cell says how many errors the first letters of `quote` have against the part that ends here, and where that
     begins. Only rows that may be within the limit are computed (Ukkonen's cut-off, 1985).
     """
-    limit, found, work = min(MAX_ERRORS, len(quote) // 2), None, MAX_WORK
+    limit, found = min(MAX_ERRORS, len(quote) // 2), None
     column = [(row, 0) for row in range(len(quote) + 1)]
     bottom = limit
     for end, letter in enumerate(text, start=1):
