@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .mode import Mode
     from .patching import apatch, patch
     from .providers import Provider
+    from .validators import llm_validator, openai_moderation
 
 __version__ = "1.18.0"
 __all__ = ["AsyncInstructor", "CitationMixin", "Instructor", "Maybe", "Mode", "OpenAISchema", "Provider"]
@@ -48,13 +49,15 @@ __all__ += ["ResponseSchema", "apatch", "exceptions"]
 __all__ += ["from_anthropic", "from_anyscale", "from_cerebras", "from_databricks", "from_deepseek", "from_fireworks"]
 __all__ += ["from_genai", "from_groq", "from_litellm", "from_openai", "from_openrouter", "from_perplexity"]
 __all__ += ["from_provider", "from_together", "generate_anthropic_schema", "generate_gemini_schema"]
-__all__ += ["generate_openai_schema", "hooks", "openai_schema", "patch", "response_schema"]
+__all__ += ["generate_openai_schema", "hooks", "llm_validator", "openai_moderation", "openai_schema", "patch"]
+__all__ += ["response_schema"]
 
 if DOORMAN not in sys.meta_path:  # it is, where this module is reloaded
     sys.meta_path.append(DOORMAN)
 
 _ROOMS = {"Mode": "mode", "Provider": "providers", "apatch": "patching", "patch": "patching"}
-_ROOMS |= {"CitationMixin": "dsl.citation", "Maybe": "dsl.maybe"}
+_ROOMS |= {"CitationMixin": "dsl.citation", "Maybe": "dsl.maybe", "llm_validator": "validators"}
+_ROOMS["openai_moderation"] = "validators"
 
 
 def _room(name: str) -> str:

@@ -32,6 +32,9 @@ DSL |= _in("dsl.simple_type", "ModelAdapter", "is_simple_type")
 _SCHEMAS = _in("function_calls", *(f"generate_{api}_schema" for api in ("anthropic", "gemini", "openai")))
 _TYPES = _in("dsl.simple_type", "is_simple_type", "prepare_response_model") | {"is_typed_dict": "shape:is_typeddict"}
 _TYPES |= _in("function_calls", "classproperty")
+_VALIDATORS = _in("validators", "Validator", "llm_validator", "openai_moderation")
+_WAITING = _in("validators", "AsyncValidationContext", "async_field_validator", "async_model_validator")
+_WAITING |= _in("validators", "run_async_validators") | _in("exceptions", "AsyncValidationError")
 _NOUNS = _in("mode", "Mode") | _in("providers", "Provider")
 _PATCHES = _in("patching", "apatch", "patch") | _in("factories", "from_litellm", "from_openai")
 
@@ -41,6 +44,7 @@ DOORS: dict[str, str | dict[str, str]] = {
     "instructor.processing": _SCHEMAS,
     "instructor.processing.function_calls": "function_calls",
     "instructor.processing.schema": _SCHEMAS,
+    "instructor.processing.validators": _in("validators", "Validator"),
     "instructor.utils": _JSON | _IS_ASYNC | _TYPES | _in("providers", "Provider", "get_provider"),
     "instructor.utils.core": _JSON | _IS_ASYNC | _TYPES,
     "instructor.utils.providers": "providers",
@@ -60,6 +64,8 @@ DOORS: dict[str, str | dict[str, str]] = {
     "instructor.v2.providers": _MAKERS,
 }
 _ROOMS = {"client": "client", "exceptions": "exceptions", "hooks": "hooks", "patch": "patching", "retry": "exceptions"}
+for _old in ("instructor.validation", "instructor.v2.validation"):
+    DOORS |= {_old: _VALIDATORS | _WAITING, f"{_old}.llm_validators": _VALIDATORS, f"{_old}.async_validators": _WAITING}
 for _core in ("instructor.core", "instructor.v2.core"):
     DOORS |= {f"{_core}.{name}": room for name, room in _ROOMS.items()}
 for _name in ("citation", "maybe", "parallel", "simple_type"):

@@ -7,7 +7,7 @@ import hashlib
 import json
 import operator
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
@@ -174,6 +174,10 @@ def _content(wanted: Any) -> Shape:
 def _shape(wanted: Any, model: type[BaseModel], unwrap: Callable[[Any], Any] | None = None) -> Shape:
     schema = schema_of(model)
     title = str(schema.get("title") or model.__name__)
+    nodes = [*_nodes(model.__pydantic_core_schema__)]
+    for cls in {node["cls"] for node in nodes if node.get("type") == "model"}:
+        for function in waiting(cls):
+            raise ValueError(f"{cls.__name__}.{function.__name__}: {_NOT_AWAITED}")
     return Shape(
         wanted=wanted,
         model=model,
@@ -182,7 +186,7 @@ def _shape(wanted: Any, model: type[BaseModel], unwrap: Callable[[Any], Any] | N
         schema=schema,
         parameters=parameters(schema),
         digest=hashlib.sha256(json.dumps([title, schema]).encode()).hexdigest(),
-        uses_context=_uses_context(model.__pydantic_core_schema__),
+        uses_context=any(node.get("type") == "with-info" for node in nodes),
         validator=getattr(wanted, "__pydantic_validator__", None),
         _validate=_loader(model),
         _unwrap=unwrap,
@@ -195,8 +199,23 @@ def _loader(model: type[BaseModel]) -> Callable[..., Any]:
     return model.model_validate_json if own else model.__pydantic_validator__.validate_json
 
 
-def _uses_context(node: Any) -> bool:
-    """Whether a validator in a core schema, a tree whose cycles go through names, is handed the validation context."""
-    if isinstance(node, dict):
-        return node.get("type") == "with-info" or any(map(_uses_context, node.values()))
-    return isinstance(node, (list, tuple)) and any(map(_uses_context, node))
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every node of a core schema, a tree whose cycles go through names."""
+    if isinstance(tree, dict):
+        yield tree
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
+    for part in parts:
+        yield from _nodes(part)
+
+
+ASYNC_MARK = "__async_validator__"
+_NOT_AWAITED = (
+    "async validators are not supported in a response_model. Use pydantic's own, or call run_async_validators() with "
+    "the result."
+)
+
+
+def waiting(cls: type) -> list[Callable[..., Any]]:
+    """The async validators of a class."""
+    members = {name: member for base in reversed(cls.__mro__) for name, member in vars(base).items()}
+    return [member for member in members.values() if ASYNC_MARK in getattr(member, "__dict__", ())]
