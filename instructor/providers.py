@@ -49,11 +49,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to know about a provider. What there is a pair of is sync and async.
 
     `clients` are classes of the module `sdk`, `calls` is where they keep the function that asks, `completion` what it
-    returns. `identity` is where a client says what its address is (first) and whose account it uses, `loose` where it
-    keeps what may be changed in place. `key_env` are the variables that may hold a key, read unless there is a
-    `fallback_key` because none is needed; `direct` are the SDK's HTTP clients, for what runs on this machine and no
-    proxy stands before; `lacks` are modes of the dialect that the provider does not know. `responses` says that OpenAI's
-    Responses API is there too.
+    returns; `streams` and `event` are the same for an answer in events. `identity` is where a client says what its
+    address is (first) and whose account it uses, `loose` where it keeps what may be changed in place. `key_env` are the
+    variables that may hold a key, read unless there is a `fallback_key` because none is needed; `direct` are the SDK's
+    HTTP clients, for what runs on this machine and no proxy stands before; `lacks` are modes of the dialect that the
+    provider does not know. `responses` says that OpenAI's Responses API is there too.
     """
 
     provider: Provider
@@ -62,6 +62,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     clients: tuple[str, str] = ("OpenAI", "AsyncOpenAI")
     calls: tuple[str, str] = ("chat.completions.create", "chat.completions.create")
     completion: str = "openai.types.chat:ChatCompletion"
+    streams: tuple[str, str] = ("chat.completions.create", "chat.completions.create")
+    event: str = "openai.types.chat:ChatCompletionChunk"
     identity: tuple[str, ...] = (*_CLIENT, "organization", "project", "_api_key_provider")
     loose: tuple[str, ...] = ("_custom_headers", "_custom_query", "_client.headers._list")
     key_env: tuple[str, ...] = ()
@@ -98,6 +100,8 @@ _ANTHROPIC = _row(
     client="Anthropic",
     calls=("messages.create", "messages.create"),
     completion="anthropic.types:Message",
+    streams=("messages.create", "messages.create"),
+    event="anthropic.types:RawMessageStreamEvent",
     identity=(*_CLIENT, "auth_token", "credentials"),
 )
 
@@ -140,6 +144,8 @@ _GOOGLE = Row(
     clients=("Client", "Client"),
     calls=("models.generate_content", "aio.models.generate_content"),
     completion="google.genai.types:GenerateContentResponse",
+    streams=("models.generate_content_stream", "aio.models.generate_content_stream"),
+    event="google.genai.types:GenerateContentResponse",
     identity=tuple(f"_api_client.{name}" for name in _GOOGLE_ACCOUNT),
     loose=("_api_client._http_options.headers", "_api_client._http_options.extra_body"),
     key_env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
@@ -150,6 +156,7 @@ _GROQ = _row(
     sdk="groq",
     client="Groq",
     completion="groq.types.chat:ChatCompletion",
+    event="groq.types.chat:ChatCompletionChunk",
     identity=_CLIENT,
     lacks=_PARALLEL,
 )
@@ -158,6 +165,8 @@ _LITELLM = Row(
     sdk="litellm",
     calls=("completion", "acompletion"),
     completion="litellm:ModelResponse",
+    streams=("completion", "acompletion"),
+    event="litellm:ModelResponseStream",
     identity=("api_base", "api_key", "organization"),
 )
 _HTTP = ("DefaultHttpxClient", "DefaultAsyncHttpxClient")
@@ -184,7 +193,13 @@ ROWS = {row.provider.value: row for row in _NAMED_ALIKE} | {"google": _GOOGLE, "
 """Every provider that `from_provider` knows, by the name before the slash."""
 
 _BETA_CALLS = ("beta.messages.create", "beta.messages.create")
-BETA = replace(_ANTHROPIC, calls=_BETA_CALLS, completion="anthropic.types.beta:BetaMessage")
+BETA = replace(
+    _ANTHROPIC,
+    calls=_BETA_CALLS,
+    completion="anthropic.types.beta:BetaMessage",
+    streams=_BETA_CALLS,
+    event="anthropic.types.beta:BetaRawMessageStreamEvent",
+)
 """Anthropic's beta endpoint, which returns another type."""
 
 

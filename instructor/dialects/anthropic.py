@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from ..messages import split_system
 from ..mode import Mode
 from ..schema import ANTHROPIC, fit
 from ..shape import Shape
-from .base import CALLED, MODES, Finish, Reply, call, dumped, get, items, joined, listed, together, tool
+from .base import CALLED, MODES, Finish, Reply, as_json, call, dumped, get, items, joined, listed, together, tool
+from .pieces import fold, heard, overlaid, payload, without
 from .prompts import in_words, mend
 
 name = "anthropic"
@@ -98,7 +100,7 @@ def read(completion: Any) -> Reply:
 
 def reask(kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exception, mode: Mode) -> dict[str, Any]:
     """Give the model its own blocks back, signed thoughts and all, and answer each tool use with the error."""
-    blocks = [dumped(block) for block in items(completion, "content") if not _is_blank(block)]
+    blocks = [_repeated(block) for block in items(completion, "content") if not _is_blank(block)]
     said = [{"role": "assistant", "content": blocks}] if blocks else []
     error = mend(problem, mode)
     failed = {"type": "tool_result", "content": error, "is_error": True}
@@ -106,6 +108,69 @@ def reask(kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exc
     return {**kwargs, "messages": [*kwargs["messages"], *said, answer]}
 
 
+def _repeated(block: Any) -> Any:
+    """A block as the API takes it back: an input that was no JSON under the name that Anthropic gives such."""
+    said, given = dumped(block), get(block, "input")
+    return {**said, "input": {"INVALID_JSON": given}} if isinstance(given, str) else said
+
+
 def _is_blank(block: Any) -> bool:
     """Whether it is a text without words, which the API sends but refuses to take back."""
     return get(block, "type") == "text" and not str(get(block, "text") or "").strip()
+
+
+def streamed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The same question, its answer in events."""
+    return {**kwargs, "stream": True}
+
+
+class Listener:
+    """Hears events. Thinking is kept, and nobody's answer."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.ended = False
+        self._mode = mode
+        self._message: dict[str, Any] = {}
+        self._blocks: dict[Any, list[dict[str, Any]]] = {}
+
+    def hear(self, event: Any) -> str:
+        """The text that an event adds."""
+        said = heard(event, name)
+        match said.get("type"):
+            case "message_start":
+                self._message = said["message"]
+            case "message_delta":
+                self._message = overlaid(self._message, {**without(said, "type", "delta"), **(said.get("delta") or {})})
+            case "message_stop":
+                self.ended = True
+            case "content_block_start" | "content_block_delta" | "content_block_stop":
+                return self._hear(said)
+        return ""
+
+    def _hear(self, said: dict[str, Any]) -> str:
+        pieces = self._blocks.setdefault(said.get("index"), [])
+        piece = said.get("content_block") or without(said.get("delta") or {}, "type")
+        pieces.append({"citations": [piece["citation"]]} if "citation" in piece else piece)
+        if pieces[0].get("type") == "text":
+            return payload(self._mode, "", piece.get("text") or "")
+        if pieces is not next((each for each in self._blocks.values() if each[0].get("type") == "tool_use"), None):
+            return ""
+        whole = said["type"] == "content_block_stop" and not any(each.get("partial_json") for each in pieces)
+        arguments = as_json(pieces[0].get("input") or {}) if whole else piece.get("partial_json")
+        return payload(self._mode, arguments or "", "")
+
+    def data(self) -> dict[str, Any]:
+        """A message."""
+        return {**self._message, "content": [_whole(fold(pieces)) for pieces in self._blocks.values()]}
+
+
+def _whole(block: dict[str, Any]) -> dict[str, Any]:
+    """A block with the input that it came to; what is no JSON stays text, which no model takes."""
+    text = block.get("partial_json")
+    if not text:
+        return without(block, "partial_json")
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        given = text
+    return {**without(block, "partial_json"), "input": given}

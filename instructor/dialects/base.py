@@ -1,4 +1,4 @@
-"""What a dialect is: four pure verbs, and the facts it reads out of a completion."""
+"""What a dialect is: pure verbs, a listener, and the facts they read out of what a provider says."""
 
 from __future__ import annotations
 
@@ -41,6 +41,25 @@ class Reply(msgspec.Struct, frozen=True):
     usage: Any = None
 
 
+class Listener(Protocol):
+    """The ear for one stream: what each event adds, and the completion that all of them are."""
+
+    ended: bool
+    """Whether the event has arrived after which a provider has nothing more to say."""
+
+    def __init__(self, mode: Mode) -> None: ...
+
+    def hear(self, event: Any) -> str:
+        """The text that an event adds to the payload: to the first call's arguments, where the mode asks for a call.
+
+        Raises:
+            ProviderError: the event is an error.
+        """
+
+    def data(self) -> dict[str, Any]:
+        """The completion that an unstreamed call would have given, as far as it was heard, as JSON data."""
+
+
 class Dialect(Protocol):
     """One API family. The verbs are pure: they build new requests and change nothing they are given."""
 
@@ -48,6 +67,7 @@ class Dialect(Protocol):
     version: int
     """Bumped when the same question is sent in another way, because the answers may then differ."""
     modes: frozenset[Mode]
+    Listener: type[Listener]
 
     def ask(self, kwargs: Mapping[str, Any], shape: Shape | None, mode: Mode) -> dict[str, Any]:
         """The SDK's arguments for a question; those of a plain completion when `shape` is None."""
@@ -59,6 +79,9 @@ class Dialect(Protocol):
         self, kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exception, mode: Mode
     ) -> dict[str, Any]:
         """The SDK's arguments for going on after an answer that would not do."""
+
+    def streamed(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The SDK's arguments for the same question, answered as a stream."""
 
 
 def tool(shape: Shape, place: str, subset: Subset, mode: Mode) -> dict[str, Any]:

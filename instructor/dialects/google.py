@@ -10,7 +10,8 @@ from ..mode import Mode
 from ..retry import seconds
 from ..schema import GOOGLE, fit
 from ..shape import Shape
-from .base import CALLED, MODES, Finish, Reply, call, dumped, first, get, items, joined, listed, together
+from .base import CALLED, MODES, Finish, Reply, as_json, call, dumped, first, get, items, joined, listed, together
+from .pieces import fold, heard, indexed, overlaid, payload, present, without
 from .prompts import in_words, mend
 
 name = "google"
@@ -161,3 +162,66 @@ def reask(kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exc
     answers = [{"name": each.name, "response": {"error": error}, "id": each.id or None} for each in reply.calls]
     parts: list[Any] = [{"function_response": answer} for answer in answers] or [{"text": error}]
     return {**kwargs, "contents": [*listed(kwargs["contents"]), *said, {"role": "user", "parts": parts}]}
+
+
+def streamed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The same question: it is another function of the SDK's that streams."""
+    return dict(kwargs)
+
+
+class Listener:
+    """Hears responses, each of them a piece. Of several candidates the first heard is the one that counts."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.ended = False
+        self._mode = mode
+        self._said: dict[str, Any] = {}
+        self._candidates: dict[int, dict[str, Any]] = {}
+        self._parts: dict[int, list[dict[str, Any]]] = {}
+        self._call: list[Any] = []
+
+    def hear(self, event: Any) -> str:
+        """The text that a response adds; a call's arguments when they are whole."""
+        chunk = heard(event, name)
+        self._said = overlaid(self._said, without(chunk, "candidates"))
+        self.ended = self.ended or bool(get(chunk.get("prompt_feedback"), "block_reason"))
+        return "".join(map(self._hear, items(chunk, "candidates")))
+
+    def _hear(self, candidate: dict[str, Any]) -> str:
+        index = candidate.get("index") or 0
+        told = [part for part in items(candidate.get("content"), "parts") if present(part)]
+        self._candidates[index] = overlaid(self._candidates.get(index, {}), candidate)
+        parts = self._parts.setdefault(index, [])
+        for part in told:
+            parts.append({**part, "index": _place(parts, part)})
+        if index != next(iter(self._candidates)):
+            return ""
+        self.ended = self.ended or candidate.get("finish_reason") not in {None, "", "FINISH_REASON_UNSPECIFIED"}
+        text = together(get(part, "text") for part in told if not get(part, "thought"))
+        return payload(self._mode, "".join(map(self._arguments, told)), text or "")
+
+    def _arguments(self, part: dict[str, Any]) -> str:
+        made, closed = part.get("function_call"), self._call and not self._call[-1].get("will_continue")
+        if made is None or closed:
+            return ""
+        self._call.append(made)
+        return "" if made.get("will_continue") else as_json(fold(self._call).get("args") or {})
+
+    def data(self) -> dict[str, Any]:
+        """A response."""
+        candidates = [{**said, "content": self._content(index)} for index, said in self._candidates.items()]
+        return {**self._said, **({"candidates": candidates} if candidates else {})}
+
+    def _content(self, index: int) -> dict[str, Any]:
+        parts = [without(part, "index") for part in indexed(self._parts[index])]
+        return {"role": "model", **(self._candidates[index].get("content") or {}), "parts": parts}
+
+
+def _place(parts: list[dict[str, Any]], part: dict[str, Any]) -> int:
+    """The place of a part: that of the last one where it goes on with its text, or with a call that is not over."""
+    if not parts:
+        return 0
+    last = parts[-1]
+    text = {*last, *part} <= {"text", "thought", "index"} and bool(last.get("thought")) == bool(part.get("thought"))
+    called = "function_call" in part and get(last.get("function_call"), "will_continue")
+    return int(last["index"]) + (not (text or called))

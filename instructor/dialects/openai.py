@@ -10,6 +10,7 @@ from ..mode import Mode
 from ..schema import OPENAI
 from ..shape import Shape
 from .base import CALLED, MODES, Call, Finish, Reply, as_json, call, first, get, items, together, tool
+from .pieces import heard, indexed, overlaid, payload, present, without
 from .prompts import FENCE, follow, mend
 
 name = "openai"
@@ -91,3 +92,71 @@ def reask(kwargs: Mapping[str, Any], _completion: Any, reply: Reply, problem: Ex
 
 def _repeated(made: Call) -> dict[str, Any]:
     return {"id": made.id, "type": "function", "function": {"name": made.name, "arguments": made.arguments}}
+
+
+def streamed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The same question, its answer in chunks."""
+    return {**kwargs, "stream": True}
+
+
+class Listener:
+    """Hears chunks. Of several choices the first heard is the one that counts."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.ended = False
+        self._mode = mode
+        self._said: dict[str, Any] = {}
+        self._pieces: list[dict[str, Any]] = []
+        self._calls: dict[int, list[dict[str, Any]]] = {}
+
+    def hear(self, event: Any) -> str:
+        """The text that a chunk adds."""
+        chunk = heard(event, name)
+        self._said = overlaid(self._said, without(chunk, "choices"))
+        return "".join(map(self._hear, items(chunk, "choices")))
+
+    def _hear(self, choice: dict[str, Any]) -> str:
+        index, delta = choice.get("index") or 0, choice.get("delta") or {}
+        begun = self._calls.setdefault(index, [])
+        made = [{**each, "index": _place(begun, each)} for each in items(delta, "tool_calls")]
+        delta = {**delta, "tool_calls": made or None}
+        self._pieces.append({**without(choice, "message"), "index": index, "delta": delta})
+        if index != self._pieces[0]["index"]:
+            return ""
+        self.ended = self.ended or bool(choice.get("finish_reason"))
+        called = (
+            [each.get("function") for each in made if each["index"] == 0] if begun else [delta.get("function_call")]
+        )
+        arguments = (get(each, "arguments") for each in called)
+        return payload(self._mode, "".join(as_json(each) for each in arguments if each is not None), _text(delta) or "")
+
+    def data(self) -> dict[str, Any]:
+        """A chat completion. Groq has a place of its own for what it costs; `obfuscation` is noise, and says so."""
+        usage = self._said.get("usage") or get(self._said.get("x_groq"), "usage")
+        choices = [_whole(choice) for choice in indexed(self._pieces)]
+        said = without(self._said, "obfuscation")
+        return {**said, "object": "chat.completion", "choices": choices, "usage": usage}
+
+
+def _place(begun: list[dict[str, Any]], made: Any) -> int:
+    """The place of the call that a piece is of: the one of its index or its id, without either the last one.
+
+    A name begins another call, where it comes with another id or with neither: not every imitator counts.
+    """
+    called = get(get(made, "function"), "name")
+    piece = present({"index": get(made, "index"), "id": get(made, "id"), "name": called})
+    key = next((key for key in ("index", "id") if key in piece), "")
+    place = max((n for n, call in enumerate(begun) if call.get(key) == piece.get(key)), default=len(begun))
+    known = begun[place] if place < len(begun) else {}
+    if called and known.get("name") and (piece["id"] != known.get("id") if "id" in piece else not key):
+        place, known = len(begun), {}
+    begun[place : place + 1] = [{**known, **piece}]
+    return place
+
+
+def _whole(choice: dict[str, Any]) -> dict[str, Any]:
+    """A choice whose delta is all that was said."""
+    delta = choice["delta"]
+    calls = [{"type": "function", **without(made, "index")} for made in items(delta, "tool_calls")]
+    message = {"role": "assistant", "content": None, **present(delta), "tool_calls": calls or None}
+    return {**without(choice, "delta"), "message": message}
