@@ -22,20 +22,62 @@ MAX_LENGTH = 1024 * 1024
 MAX_DEPTH = 128
 MAX_PLACES = 1000  # a decoding error counts the lines before it, so each may cost the length of the text
 MAX_TOKENS = 20_000  # brackets and strings read while stepping over one broken document
+MAX_GAP = 1000  # what is between the brackets that a document opens with
 SMALL = 64 * 1024  # below this, trying first whether all of it is JSON costs next to nothing when it is not
 
 # Where a value may begin: after a fence and its info string, or at a bracket followed by something like JSON. Keys
 # without double quotes are let in too, so that the inner parts of such a document are not taken for documents.
 _PLACE = re.compile(r"""(?P<fence>(?:`{3,}|~{3,})[^\S\n]*\w*\s*)|(?=\{\s*(?:["'}]|\w+\s*:)|\[\s*[]["{0-9tfnNI-])""")
-_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)'
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*(?P<closed>"|\Z)'
 _TOKEN = re.compile(rf"{_STRING}|(?P<open>[\[{{])|(?P<close>[\]}}])|(?P<fence>\n[^\S\n]*(?:```|~~~))", re.DOTALL)
 _STRINGS = re.compile(_STRING, re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f]")
+
+# Where an answer may begin, an object with fields or a list of such; and what may become that with what comes next.
+_START = re.compile(r'(?:\[\s*)?\{\s*"')
+_MAY_START = re.compile(r"(?:\[\s*(?:\{\s*)?|\{\s*)\Z")
 
 # Numbers stay text: nobody looks at them here, and making an int of a million digits takes seconds.
 _STRICT = json.JSONDecoder(parse_int=str, parse_float=str)
 _LENIENT = json.JSONDecoder(parse_int=str, parse_float=str, strict=False)  # takes raw control characters in strings
 _TOO_DEEP = f"The JSON in the answer is nested deeper than {MAX_DEPTH} levels."
+
+
+class Finder:
+    """Finds the first document of fields in a text that comes in pieces, and hands it on as it comes.
+
+    Most answers hold one. Where `find` chooses another in the end, whoever reads this one must begin again.
+    """
+
+    def __init__(self) -> None:
+        self._rest, self._depth = "", 0
+        self._quoted = self._over = False
+
+    def feed(self, piece: str) -> str:
+        """The part of the document that the piece brings."""
+        if self._over:
+            return ""
+        text, self._rest = self._rest + piece, ""
+        if self._depth:
+            return self._inside(text)
+        start = _START.search(text) or _MAY_START.search(text)
+        if start and start[0].endswith('"'):
+            return self._inside(text[start.start() :])
+        self._rest = start[0] if start and len(start[0]) < MAX_GAP else ""
+        return ""
+
+    def _inside(self, text: str) -> str:
+        if (len(text) - len(text.rstrip("\\"))) % 2:  # what it escapes is still to come
+            text, self._rest = text[:-1], "\\"
+        opened = '"' if self._quoted else ""
+        text = opened + text
+        for token in _TOKEN.finditer(text):
+            self._quoted = token["closed"] == ""
+            self._depth += bool(token["open"]) - bool(token["close"])
+            if not self._depth:
+                self._over, text = True, text[: token.end()]
+                break
+        return _escaped(text)[len(opened) :]
 
 
 class _Document(NamedTuple):

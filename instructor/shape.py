@@ -9,7 +9,7 @@ import operator
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 import pydantic
@@ -17,10 +17,14 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
 from typing_extensions import NotRequired, Required, is_typeddict
 
+from .dsl.iterable import Items, IterableBase
+from .dsl.partial import PartialBase, snapshots
 from .dsl.response_list import ListResponse
+from .reader import Reader
 from .schema import describe, parameters, schema_of
 
 MEMO = "__instructor_shape__"
+_LISTS = {list, collections.abc.Iterable}
 _ModelClass = type(BaseModel)
 
 
@@ -44,6 +48,7 @@ class Shape(msgspec.Struct, frozen=True, eq=False):
     _validate: Callable[..., Any]
     _unwrap: Callable[[Any], Any] | None = None
     tools: tuple[Shape, ...] = ()
+    _field: str | None = None  # where a wrapped value stands
 
     def load(self, text: str, context: Mapping[str, Any] | None = None, *, strict: bool | None = True) -> Any:
         """The value that the JSON `text` stands for.
@@ -53,6 +58,26 @@ class Shape(msgspec.Struct, frozen=True, eq=False):
         """
         value = self._validate(text, strict=strict, context=context)
         return value if self._unwrap is None else self._unwrap(value)
+
+    def reader(self, context: Mapping[str, Any] | None = None, *, strict: bool = True, partial: bool = False) -> Reader:
+        """A reader of the items of a list, or of `partial` values, for text that is still arriving.
+
+        Raises:
+            TypeError: items are wanted of what is no list.
+        """
+        how: dict[str, Any] = {"context": context, "strict": strict}
+
+        def load(text: str) -> Any:
+            return self.load(text, context, strict=strict)
+
+        if partial:
+            shown = self.model if self._field is None else self.model.model_fields[self._field].annotation
+            return snapshots(shown, load, self._field, **how)
+        if IterableBase in getattr(self.wanted, "__mro__", ()):
+            return cast("Reader", self.wanted.reader(**how))
+        if self._field is None or get_origin(self.wanted) not in _LISTS:
+            raise TypeError(f"{self.wanted!r} has no items to stream; ask for Iterable[...] of it, or for partials.")
+        return Items(get_args(self.wanted)[0], self._field, load, **how)
 
 
 def compile_shape(wanted: Any) -> Shape | None:
@@ -81,6 +106,8 @@ def compile_shape(wanted: Any) -> Shape | None:
 
 
 def _compile_model(wanted: type[BaseModel]) -> Shape:
+    if issubclass(wanted, PartialBase):  # the same question
+        return cast("Shape", compile_shape(wanted.__wanted__))
     if wanted is BaseModel:
         raise TypeError("BaseModel itself has no fields to ask for; pass a subclass of it as response_model.")
     if not wanted.__pydantic_complete__:
@@ -101,7 +128,7 @@ def _compile_form(wanted: Any, _spelling: str) -> Shape:
 
 def models_in(wanted: Any) -> tuple[Any, ...]:
     """The models of which `wanted` is a list, as in `Iterable[A | B]`; none where it is something else."""
-    if get_origin(wanted) not in {list, collections.abc.Iterable} or not get_args(wanted):
+    if get_origin(wanted) not in _LISTS or not get_args(wanted):
         return ()
     parts = _members(*get_args(wanted))
     return parts if all(isinstance(part, _ModelClass) or is_typeddict(part) for part in parts) else ()
@@ -162,16 +189,23 @@ def _tasks(wanted: Any, item: Any) -> Shape:
     tasks: Any = Field(description=f"Correctly segmented list of `{name}` tasks")  # required: nothing is no list
     doc = f"Correct segmentation of `{name}` tasks"
     model = create_model(f"Iterable{name}", __doc__=doc, tasks=(list[item], tasks))
-    return _shape(wanted, model, lambda value: ListResponse(value.tasks))
+    return _shape(wanted, model, lambda value: ListResponse(value.tasks), "tasks")
 
 
 def _content(wanted: Any) -> Shape:
     """A plain value travels as an object with one field."""
     doc = "Correctly Formatted and Extracted Response."
-    return _shape(wanted, create_model("Response", __doc__=doc, content=(wanted, ...)), operator.attrgetter("content"))
+    if get_origin(wanted) in _LISTS:  # a field of type Iterable would be validated while somebody iterates
+        item: Any = get_args(wanted)[0]
+        model = create_model("Response", __doc__=doc, content=(list[item], ...))
+    else:
+        model = create_model("Response", __doc__=doc, content=(wanted, ...))
+    return _shape(wanted, model, operator.attrgetter("content"), "content")
 
 
-def _shape(wanted: Any, model: type[BaseModel], unwrap: Callable[[Any], Any] | None = None) -> Shape:
+def _shape(
+    wanted: Any, model: type[BaseModel], unwrap: Callable[[Any], Any] | None = None, field: str | None = None
+) -> Shape:
     schema = schema_of(model)
     title = str(schema.get("title") or model.__name__)
     nodes = [*_nodes(model.__pydantic_core_schema__)]
@@ -190,6 +224,7 @@ def _shape(wanted: Any, model: type[BaseModel], unwrap: Callable[[Any], Any] | N
         validator=getattr(wanted, "__pydantic_validator__", None),
         _validate=_loader(model),
         _unwrap=unwrap,
+        _field=field,
     )
 
 

@@ -1,0 +1,108 @@
+"""Lists whose items are given one by one, each as soon as it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any, ClassVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, Field, TypeAdapter, create_model
+from pydantic_core import from_json
+
+from ..reader import Node, Tree, read, read_async
+
+
+class Items:
+    """Reads the list in the field of an object. `load` makes the whole list of the whole document."""
+
+    def __init__(self, item: Any, field: str, load: Callable[[str], Any], **how: Any) -> None:
+        self._validate, self._how = TypeAdapter(item).validator.validate_json, how
+        self._field, self._load = field, load
+        self._tree = Tree()
+        self._list: Node | None = None
+        self._given: list[str] = []
+        self._stopped = False
+
+    def feed(self, piece: str) -> list[Any]:
+        """The items that are whole now. One that is not valid is the last: at the end the whole list is refused."""
+        self._tree.feed(piece)
+        found: list[Any] = []
+        for node in self._whole():
+            text = self._tree.text(node)
+            try:
+                found.append(self._validate(text, **self._how))
+            except ValueError:
+                self._stopped = True
+                break
+            self._given.append(text)
+        return found
+
+    def end(self, text: str) -> list[Any]:
+        """The rest; when `text` is not what was fed, its list must begin with what was given."""
+        if text.strip() == self._tree.text().strip() and self._is_complete(text):
+            return []
+        items, given = list(self._load(text)), len(self._given)
+        if given and repr(from_json(text)[self._field][:given]) != repr([from_json(item) for item in self._given]):
+            raise ValueError(f"The list in the answer does not begin with the {given} items that were given already.")
+        return items[given:]
+
+    def _whole(self) -> Iterator[Node]:
+        root = self._tree.root
+        found = root.members.get(self._field) if root and root.kind == "{" else None
+        if found is None or found.kind != "[" or self._stopped:
+            return
+        self._list = self._list or found
+        self._stopped = found is not self._list  # the field came twice: only the end can tell what counts
+        while not self._stopped and len(self._given) < len(found.members):
+            node = found.members[len(self._given)]
+            if node.end is None:
+                return
+            yield node
+
+    def _is_complete(self, text: str) -> bool:
+        root, items = self._tree.root, self._list
+        try:
+            from_json(text)
+        except ValueError:
+            return False
+        if root is None or items is None or root.members[self._field] is not items:
+            return False
+        return items.end is not None and not self._stopped and len(self._given) == len(items.members)
+
+
+class IterableBase:
+    """What the classes that `IterableModel` makes have in common."""
+
+    task_type: ClassVar[Any]
+
+    @classmethod
+    def reader(cls, **how: Any) -> Items:
+        """A reader of the tasks; `how` is the `context` and the strictness of validation."""
+        how = {name: value for name, value in how.items() if name in {"context", "strict"}}
+        model: Any = cls
+        return Items(cls.task_type, "tasks", lambda text: model.model_validate_json(text, **how).tasks, **how)
+
+    @classmethod
+    def tasks_from_chunks(cls, json_chunks: Iterable[str], **kwargs: Any) -> Iterator[Any]:
+        """The tasks of a document that comes in pieces."""
+        return read(cls.reader(**kwargs), json_chunks)
+
+    @classmethod
+    def tasks_from_chunks_async(cls, json_chunks: AsyncIterable[str], **kwargs: Any) -> AsyncIterator[Any]:
+        """The same, of pieces that are waited for."""
+        return read_async(cls.reader(**kwargs), json_chunks)
+
+
+def IterableModel(  # noqa: N802 - a function under the name that users know
+    subtask_class: Any, name: str | None = None, description: str | None = None
+) -> type[BaseModel]:
+    """A model with a list of tasks: `Iterable[subtask_class]`, with a name and a description of its own."""
+    is_union = get_origin(subtask_class) is Union or type(subtask_class).__name__ == "UnionType"
+    parts = get_args(subtask_class) if is_union else (subtask_class,)
+    name = name or "Or".join(part.__name__ for part in parts)
+    tasks: Any = Field(default_factory=list, repr=False, description=f"Correctly segmented list of `{name}` tasks")
+    doc = description or f"Correct segmentation of `{name}` tasks"
+    made: Any = create_model(
+        f"Iterable{name}", __base__=(BaseModel, IterableBase), __doc__=doc, tasks=(list[subtask_class], tasks)
+    )
+    made.task_type = subtask_class
+    return made  # type: ignore[no-any-return]

@@ -1,0 +1,143 @@
+"""Models whose fields may still be missing."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
+from typing import Annotated, Any, ClassVar, Generic, Optional, TypeVar, cast
+
+from pydantic import BaseModel, Field, SerializeAsAny, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from ..reader import read, read_async
+from ..snapshots import Form, ModelForm, Snapshots, form_of
+
+MEMO = "__instructor_partial__"
+
+T = TypeVar("T", bound=BaseModel)
+_Class = type(BaseModel)
+_lock = threading.RLock()
+
+
+def snapshots(type_: Any, load: Callable[[str], Any], field: str | None = None, **how: Any) -> Snapshots:
+    """A reader of the snapshots of a value, which may stand in a field of the document."""
+    return Snapshots(form_of(type_, _form), load, field, **how)
+
+
+def _form(wanted: type[BaseModel]) -> Form:
+    return cast("Form", partial_of(wanted).__form__)
+
+
+class PartialBase(Generic[T]):
+    """What the classes `Partial[M]` have in common."""
+
+    __wanted__: ClassVar[type[BaseModel]]
+    __form__: ClassVar[Form]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _blank, (self.__wanted__,), self.__getstate__()  # type: ignore[attr-defined]
+
+    @classmethod
+    def get_partial_model(cls) -> type[T]:
+        """The class of the snapshots: this one."""
+        return cls  # type: ignore[return-value]
+
+    @classmethod
+    def reader(cls, **how: Any) -> Snapshots:
+        """A reader of snapshots; `how` is the `context` and the strictness of validation."""
+        how = {name: value for name, value in how.items() if name in {"context", "strict"}}
+        return snapshots(cls.__wanted__, lambda text: cls.__wanted__.model_validate_json(text, **how), **how)
+
+    @classmethod
+    def model_from_chunks(cls, json_chunks: Iterable[str], **kwargs: Any) -> Iterator[T]:
+        """The snapshots of a document that comes in pieces; the last is an instance of the model itself."""
+        return read(cls.reader(**kwargs), json_chunks)
+
+    @classmethod
+    def model_from_chunks_async(cls, json_chunks: AsyncIterable[str], **kwargs: Any) -> AsyncIterator[T]:
+        """The same, of pieces that are waited for."""
+        return read_async(cls.reader(**kwargs), json_chunks)
+
+
+def partial_of(wanted: type[BaseModel]) -> Any:
+    """The class `Partial[wanted]`, made once and remembered on the model: a table would keep every model alive."""
+    if issubclass(wanted, PartialBase):
+        return wanted
+    with _lock:
+        made = vars(wanted).get(MEMO)
+        if made is None:
+            made = _make(wanted)
+            setattr(wanted, MEMO, made)
+        return made
+
+
+def _make(wanted: type[BaseModel]) -> Any:
+    if not wanted.__pydantic_complete__:
+        wanted.model_rebuild()
+    fields: dict[str, Any] = {name: _optional(field) for name, field in wanted.model_fields.items()}
+    bases: Any = (wanted, PartialBase)
+    naming: dict[str, Any] = {"__base__": bases, "__doc__": wanted.__doc__, "__module__": wanted.__module__}
+    made: Any = create_model(f"Partial{wanted.__name__}", **naming, **fields)
+    made.__wanted__, made.__form__ = wanted, ModelForm(wanted, partial(_built, made), _form)
+    return made
+
+
+def _optional(field: FieldInfo) -> tuple[Any, Any]:
+    """A field that may be None, and that is dumped as what is in it."""
+    names = ("alias", "validation_alias", "serialization_alias", "title", "description", "exclude", "repr")
+    facts = {name: getattr(field, name) for name in names}
+    if field.default_factory:
+        facts["default_factory"] = field.default_factory
+    else:
+        facts["default"] = None if field.is_required() else field.default
+    as_it_is: Any = SerializeAsAny()  # type: ignore[type-arg]
+    return Annotated[Optional[field.annotation], as_it_is], Field(**facts)  # noqa: UP045
+
+
+def _built(cls: Any, values: dict[str, Any], extra: dict[str, Any]) -> Any:
+    """An instance that nothing has validated. `model_construct` would run the user's `model_post_init`."""
+    made = cls.__new__(cls)
+    blanks = {name: _default(field) for name, field in cls.model_fields.items() if name not in values}
+    private = {name: attribute.get_default() for name, attribute in cls.__private_attributes__.items()}
+    object.__setattr__(made, "__dict__", {name: {**blanks, **values}[name] for name in cls.model_fields})
+    object.__setattr__(made, "__pydantic_fields_set__", {*values, *extra})
+    object.__setattr__(made, "__pydantic_extra__", extra if cls.model_config.get("extra") == "allow" else None)
+    known = {name: value for name, value in private.items() if value is not PydanticUndefined}
+    object.__setattr__(made, "__pydantic_private__", known if private else None)
+    return made
+
+
+def _default(field: FieldInfo) -> Any:
+    if getattr(field, "default_factory_takes_validated_data", False):
+        return None  # it needs the fields before it
+    return field.get_default(call_default_factory=True)
+
+
+def _blank(wanted: type[BaseModel]) -> Any:
+    made = partial_of(wanted)
+    return made.__new__(made)
+
+
+class Partial(Generic[T]):
+    """`Partial[M]` stands for M while it is still arriving: a subclass of M whose fields may be None."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Any:  # noqa: D102
+        raise TypeError("Partial cannot be instantiated; Partial[YourModel] is a class to ask for.")
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Partial cannot be subclassed; ask for Partial[YourModel].")
+
+    def __class_getitem__(cls, wanted: type[T]) -> type[T]:
+        if not (isinstance(wanted, _Class) and issubclass(wanted, BaseModel)):
+            raise TypeError(f"Partial takes a pydantic model, not {wanted!r}.")
+        return partial_of(wanted)  # type: ignore[no-any-return]
+
+
+class PartialLiteralMixin:
+    """Does nothing: literals are shown when they are complete, whatever the model."""
+
+    def __init_subclass__(cls) -> None:
+        warnings.warn("PartialLiteralMixin does nothing any more; leave it out.", DeprecationWarning, stacklevel=2)

@@ -1,0 +1,293 @@
+"""What of a value can be shown while it is still arriving, by its type."""
+
+from __future__ import annotations
+
+import collections.abc
+import enum
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+
+from pydantic import AliasChoices, AliasPath, BaseModel, PydanticUserError, RootModel, TypeAdapter
+from pydantic.errors import PydanticUndefinedAnnotation
+from pydantic_core import from_json
+
+from .reader import WORD, Node, Tree
+
+LARGE = 4096
+"""From this weight of what is open, it is shown again only when some more has arrived, which keeps the work linear."""
+SHARE = 64
+MEMBER = 32
+"""What a member of an open list or object weighs, in characters."""
+
+_Class = type(BaseModel)
+
+
+class Snapshots:
+    """Shows a value each time that more of it can be seen, and in the end the whole of it as `load` makes it.
+
+    What stands in a `field` of the document is shown; by default all of it.
+    """
+
+    def __init__(self, form: Form, load: Callable[[str], Any], field: str | None = None, **how: Any) -> None:
+        self.tree, self.how, self.changed = Tree(), how, False
+        self._form, self._load, self._field = form, load, field
+        self._shown_at = 0
+
+    def feed(self, piece: str) -> list[Any]:
+        """The value as it can be seen now, if that is more than before."""
+        self.tree.feed(piece)
+        if self._is_early() or (self.tree.over and self._is_open()):
+            return []
+        self._shown_at, self.changed = self.tree.length, False
+        try:
+            shown = self._show()
+        except ValueError:  # what arrived is no JSON
+            self.tree.over = True
+            return []
+        return [shown] if self.changed else []
+
+    def end(self, text: str) -> list[Any]:
+        """The whole."""
+        return [self._load(text)]
+
+    def text(self, node: Node) -> str:
+        """What is there of a value."""
+        return self.tree.text(node)
+
+    def note(self, node: Node, value: Any) -> None:
+        """Remember what is shown of a value, and whether there was less before."""
+        seen = type(value), len(value) if isinstance(value, str) else 0
+        if value is not HIDDEN and seen != node.seen:
+            self.changed, node.seen = True, seen
+
+    def _show(self) -> Any:
+        root = self.tree.root
+        if root is None or root.kind != "{":
+            return HIDDEN
+        if self._field is None:
+            shown = self._form.grow(root, self)  # complete or not: the end validates it
+            self.note(root, shown)
+            return shown
+        node = root.members.get(self._field)
+        return HIDDEN if node is None else self._form.show(node, self)
+
+    def _is_early(self) -> bool:
+        weight = sum(
+            self.tree.length - node.start if node.kind == '"' else MEMBER + MEMBER * len(node.members)
+            for node in self.tree.path
+        )
+        return weight > LARGE and (self.tree.length - self._shown_at) * SHARE < weight
+
+    def _is_open(self) -> bool:
+        return self.tree.root is None or self.tree.root.end is None
+
+
+# What can be shown of a value, by its type.
+
+HIDDEN = object()
+"""Nothing can be shown yet."""
+_ANY = '{["' + WORD
+
+
+class Form:
+    """How values of a type are shown: by default when they are complete and valid.
+
+    `kinds` are the kinds of JSON values that can be one.
+    """
+
+    def __init__(self, type_: Any, kinds: str = _ANY) -> None:
+        self.type, self.kinds = type_, kinds
+
+    @cached_property
+    def validate(self) -> Callable[..., Any]:
+        """Make a value of JSON text."""
+        try:
+            return TypeAdapter(self.type).validator.validate_json
+        except (PydanticUserError, PydanticUndefinedAnnotation):  # it takes the model around it to understand the type
+            return lambda text, **_: from_json(text)
+
+    def show(self, node: Node, reading: Snapshots) -> Any:
+        """The value as far as it can be seen, or HIDDEN."""
+        if node.end is None:
+            shown = self.grow(node, reading)
+        elif node.value is None:
+            node.value = shown = self.settle(node, reading)
+        else:
+            return node.value
+        reading.note(node, shown)
+        return shown
+
+    def grow(self, _node: Node, _reading: Snapshots) -> Any:
+        """What can be seen of an open value."""
+        return HIDDEN
+
+    def settle(self, node: Node, reading: Snapshots) -> Any:
+        """What a complete value comes to."""
+        try:
+            return self.validate(reading.text(node), **reading.how)
+        except ValueError:
+            return HIDDEN
+
+    def fits(self, node: Node, _reading: Snapshots) -> bool:
+        """Whether the value, as far as it is known, can be of this type."""
+        return node.kind in self.kinds
+
+
+class _Text(Form):
+    """A string is shown as it grows."""
+
+    def grow(self, node: Node, reading: Snapshots) -> Any:
+        return from_json(reading.text(node), allow_partial="trailing-strings") if node.kind == '"' else HIDDEN
+
+    def settle(self, node: Node, reading: Snapshots) -> Any:
+        return from_json(reading.text(node)) if node.kind == '"' else HIDDEN
+
+
+class _List(Form):
+    """A list is shown item by item."""
+
+    def __init__(self, type_: Any, item: Form) -> None:
+        super().__init__(type_, "[")
+        self.item = item
+
+    def grow(self, node: Node, reading: Snapshots) -> Any:
+        if node.kind != "[":
+            return HIDDEN
+        done = node.shown
+        while len(done) < len(node.members):
+            child = node.members[len(done)]
+            shown = self.item.show(child, reading)
+            if child.end is None:
+                return [*done, *([] if shown is HIDDEN else [shown])]
+            done.append(None if shown is HIDDEN else shown)
+        return [*done]
+
+    settle = grow
+
+
+class _Dict(Form):
+    """A dict is shown key by key."""
+
+    def __init__(self, type_: Any, item: Form) -> None:
+        super().__init__(type_, "{")
+        self.item = item
+
+    def grow(self, node: Node, reading: Snapshots) -> Any:
+        if node.kind != "{":
+            return HIDDEN
+        shown = {key: self.item.show(child, reading) for key, child in node.members.items()}
+        return {key: value for key, value in shown.items() if value is not HIDDEN}
+
+    settle = grow
+
+
+class _Union(Form):
+    """A union is shown once it can only be one of its members."""
+
+    def __init__(self, type_: Any, members: list[Form]) -> None:
+        super().__init__(type_, "".join(member.kinds for member in members))
+        self.members = members
+
+    def grow(self, node: Node, reading: Snapshots) -> Any:
+        if node.form is None:  # and never again: a key that fits no more takes nothing back
+            fitting = [member for member in self.members if member.fits(node, reading)]
+            node.form = fitting[0] if len(fitting) == 1 else None
+        return node.form.grow(node, reading) if node.form else HIDDEN
+
+    def settle(self, node: Node, reading: Snapshots) -> Any:
+        shown = super().settle(node, reading)
+        return self.grow(node, reading) if shown is HIDDEN else shown
+
+
+class ModelForm(Form):
+    """A model is shown field by field; complete, as the user's own class where it is valid."""
+
+    def __init__(self, type_: type[BaseModel], build: Build, form_of_model: FormOfModel) -> None:
+        super().__init__(type_, "{")
+        self.build, self.form_of_model, self.config = build, form_of_model, type_.model_config
+
+    @cached_property
+    def fields(self) -> dict[str, tuple[str, Form]]:
+        """By each key that means it in JSON, the name of a field and the form of its values."""
+        by_name = self.config.get("populate_by_name") or self.config.get("validate_by_name")
+        found = {}
+        for name, field in self.type.model_fields.items():
+            form = form_of(field.rebuild_annotation(), self.form_of_model)  # with its constraints
+            keys = {*_keys(field.validation_alias), *([name] if by_name or not field.validation_alias else [])}
+            found.update(dict.fromkeys(keys, (name, form)))
+        return found
+
+    def grow(self, node: Node, reading: Snapshots) -> Any:
+        """The fields that can be seen."""
+        if node.kind != "{":
+            return HIDDEN
+        values: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
+        for key, child in node.members.items():
+            name, form = self.fields.get(key, (None, _RAW))
+            if name is None and self.config.get("extra") != "allow":
+                continue
+            shown = form.show(child, reading)
+            if shown is not HIDDEN:
+                (extra if name is None else values)[name or key] = shown
+        return self.build(values, extra)
+
+    def settle(self, node: Node, reading: Snapshots) -> Any:
+        """An instance of the user's own class; one that is not valid stays as it was built."""
+        shown = super().settle(node, reading)
+        return self.grow(node, reading) if shown is HIDDEN else shown
+
+    def fits(self, node: Node, reading: Snapshots) -> bool:
+        """Whether the model has all the keys that are there, and takes their values."""
+        return node.kind == "{" and all(self._takes(key, child, reading) for key, child in node.members.items())
+
+    def _takes(self, key: str, child: Node, reading: Snapshots) -> bool:
+        """Whether such a key is known, and may have that value as far as it is there."""
+        _, form = self.fields.get(key, (None, None))
+        if form is None or child.end is None or child.kind in "{[" or isinstance(form, (_Text, _Union)):
+            return form.fits(child, reading) if form else self.config.get("extra") == "allow"
+        return form.settle(child, reading) is not HIDDEN
+
+
+def form_of(type_: Any, form_of_model: FormOfModel) -> Form:
+    """How values of the type are shown."""
+    bare = get_args(type_)[0] if get_origin(type_) is Annotated else type_
+    form, args = get_origin(bare) or bare, get_args(bare)
+    if form is str:
+        return _Text(type_, '"')
+    if isinstance(bare, _Class) and not issubclass(bare, RootModel):
+        return form_of_model(bare)
+    if form in {list, collections.abc.Iterable}:
+        return _List(type_, form_of(args[0] if args else Any, form_of_model))
+    if form is dict and args[:1] in {(), (str,)}:
+        return _Dict(type_, form_of(args[1] if args else Any, form_of_model))
+    if form is Union or type(bare).__name__ == "UnionType":
+        nested = [form_of(member, form_of_model) for member in args]
+        return _Union(type_, [part for member in nested for part in getattr(member, "members", [member])])
+    return Form(type_, _kinds(bare))
+
+
+def _kinds(bare: Any) -> str:
+    if get_origin(bare) is Literal:
+        values: Iterable[Any] = get_args(bare)
+    elif isinstance(bare, type) and issubclass(bare, enum.Enum):
+        values = [member.value for member in bare]
+    else:
+        return WORD if bare in {int, float, bool, type(None)} else _ANY
+    return "".join({'"' if isinstance(value, str) else WORD if isinstance(value, int) else _ANY for value in values})
+
+
+def _keys(alias: str | AliasPath | AliasChoices | None) -> set[str]:
+    """The keys that a validation alias stands for; a path into a list or an object is no key."""
+    if isinstance(alias, AliasChoices):
+        return {key for choice in alias.choices for key in _keys(choice)}
+    path = alias.path if isinstance(alias, AliasPath) else [alias]
+    return {key for key in path if isinstance(key, str)} if len(path) == 1 else set()
+
+
+_RAW = Form(Any)
+
+Build: TypeAlias = Callable[[dict[str, Any], dict[str, Any]], Any]
+"""Makes an instance of values, by field, and of what else there is, by key."""
+FormOfModel: TypeAlias = Callable[[type[BaseModel]], Form]
