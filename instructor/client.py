@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import Any, TypeAlias, TypeVar, overload
 
 from tenacity import AsyncRetrying, Retrying
@@ -16,8 +16,9 @@ from .flow import solve
 from .hooks import HookName, Hooks
 from .mode import Mode, core
 from .patching import endpoint_of
-from .plan import check_namespace, check_ttl, make_plan
+from .plan import Plan, check_namespace, check_ttl, growing, make_plan, several
 from .providers import Provider
+from .streams import streamed, streamed_async
 
 T = TypeVar("T")
 Messages: TypeAlias = list[Any] | None
@@ -101,6 +102,13 @@ class Instructor:
 
     _plan = make_plan
 
+    def _plan_stream(self, *asked: Any) -> Plan:
+        """The plan of a stream, of which no budget can be kept."""
+        *options, kwargs = asked
+        plan: Any = self._plan
+        made: Plan = plan(*options, None, {**kwargs, "stream": True})
+        return made
+
     @overload
     def create(self, response_model: type[T], messages: Messages = ..., *args: Any, **kwargs: Any) -> T: ...
     @overload
@@ -128,7 +136,45 @@ class Instructor:
             InstructorRetryException: no attempt gave an answer that fits; its cause is the last error.
         """
         plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
-        return run(solve(plan)).value
+        return streamed(plan) if plan.reading and plan.streams else run(solve(plan)).value
+
+    def create_partial(
+        self,
+        response_model: type[T],
+        messages: Messages = None,
+        max_retries: int | Retrying = 3,
+        context: Mapping[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        **kwargs: Any,
+    ) -> Generator[T, None, None]:
+        """The answer as it grows: objects with what is known so far (None for the rest), and at last the whole one.
+
+        Raises, while it is iterated:
+            What `create` raises; after something was shown there is no further attempt, and nothing is remembered.
+        """
+        plan = self._plan_stream(growing(response_model), messages, max_retries, context, strict, hooks, kwargs)
+        items: Generator[T, None, None] = streamed(plan)
+        return items
+
+    def create_iterable(
+        self,
+        messages: Messages = None,
+        response_model: type[T] | Any = None,
+        max_retries: int | Retrying = 3,
+        context: Mapping[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        **kwargs: Any,
+    ) -> Generator[T, None, None]:
+        """Answers of the type `response_model`, as many as the model finds, each as soon as it is whole.
+
+        Raises, while it is iterated:
+            What `create` raises; after something was given there is no further attempt, and nothing is remembered.
+        """
+        plan = self._plan_stream(several(response_model), messages, max_retries, context, strict, hooks, kwargs)
+        items: Generator[T, None, None] = streamed(plan)
+        return items
 
     def create_with_completion(
         self,
@@ -182,7 +228,37 @@ class AsyncInstructor(Instructor):
     ) -> Any:
         """As `Instructor.create`, awaited."""
         plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
-        return (await run_async(solve(plan))).value
+        return streamed_async(plan) if plan.reading and plan.streams else (await run_async(solve(plan))).value
+
+    def create_partial(  # type: ignore[override]
+        self,
+        response_model: type[T],
+        messages: Messages = None,
+        max_retries: int | Retrying | AsyncRetrying = 3,
+        context: Mapping[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[T, None]:
+        """As `Instructor.create_partial`, iterated by `async for`."""
+        plan = self._plan_stream(growing(response_model), messages, max_retries, context, strict, hooks, kwargs)
+        items: AsyncGenerator[T, None] = streamed_async(plan)
+        return items
+
+    def create_iterable(  # type: ignore[override]
+        self,
+        messages: Messages = None,
+        response_model: type[T] | Any = None,
+        max_retries: int | Retrying | AsyncRetrying = 3,
+        context: Mapping[str, Any] | None = None,
+        strict: bool = True,
+        hooks: Hooks | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[T, None]:
+        """As `Instructor.create_iterable`, iterated by `async for`."""
+        plan = self._plan_stream(several(response_model), messages, max_retries, context, strict, hooks, kwargs)
+        items: AsyncGenerator[T, None] = streamed_async(plan)
+        return items
 
     async def create_with_completion(
         self,

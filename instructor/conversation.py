@@ -29,6 +29,7 @@ class Conversation:
         self.kwargs = plan.endpoint.dialect.ask(plan.kwargs, plan.shape, plan.mode)
         self.failures: list[FailedAttempt] = []
         self.number = 0
+        self.shown = False  # whether anything of a stream was given out
         self.usage: Any = None
         self.completion: Any = None
 

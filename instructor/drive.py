@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import inspect
 import math
-import time
-from collections.abc import Callable
-from concurrent.futures import TimeoutError as NotLanded
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, closing, suppress
 from typing import Any, TypeVar
 
 import tenacity
 
 from .cache.base import BaseCache
-from .cache.flights import LEADING, Flight, Landing
-from .effects import Decide, Effect, Flow, Load, Run, Save, Send, Share, Sleep
-from .exceptions import InstructorError
+from .effects import END, Decide, Effect, Emit, Flow, Join, Load, Next, Open, Run, Save, Send, Share, Sleep
+from .sharing import join, join_async, share, share_async
 
 T = TypeVar("T")
-LATE = "Waited {patience} s for an identical question that is already being asked; raise timeout, or ask again."
 
 
 def run(flow: Flow[T]) -> T:
@@ -50,6 +46,86 @@ async def run_async(flow: Flow[T]) -> T:
                 given = await _awaited(given)
         except BaseException as problem:  # noqa: BLE001  cancellation too: the flow releases what it holds
             given, step = problem, flow.throw
+
+
+def steps(flow: Flow[Any]) -> Generator[Emit, None, None]:
+    """Perform a flow in this thread, and give what it emits when it does; what it listens to is closed at the end."""
+    step, given, held = flow.send, None, None
+    try:
+        while True:
+            try:
+                effect = step(given)
+            except StopIteration:
+                return
+            given, step = None, flow.send
+            if type(effect) is Emit:
+                yield effect
+                continue
+            try:
+                if type(effect) in OPEN:  # a flow listens to one source at a time
+                    _close(held)
+                    held = None
+                    given, held = OPEN[type(effect)](effect)
+                else:
+                    given = PERFORM[type(effect)](effect)
+            except BaseException as problem:  # noqa: BLE001  whatever happened, the flow decides
+                given, step = problem, flow.throw
+    finally:
+        flow.close()
+        _close(held)
+
+
+async def steps_async(flow: Flow[Any]) -> AsyncGenerator[Emit, None]:
+    """Perform a flow in this event loop, and give what it emits when it does; what it listens to is closed."""
+    step, given, held = flow.send, None, None
+    try:
+        while True:
+            try:
+                effect = step(given)
+            except StopIteration:
+                return
+            given, step = None, flow.send
+            if type(effect) is Emit:
+                yield effect
+                continue
+            try:
+                if type(effect) in OPEN:
+                    await _close_async(held)
+                    held = None
+                    given, held = await OPEN_ASYNC[type(effect)](effect)
+                else:
+                    given = await _awaited(PERFORM_ASYNC[type(effect)](effect))
+            except BaseException as problem:  # noqa: BLE001  cancellation too
+                given, step = problem, flow.throw
+    finally:
+        flow.close()
+        await _close_async(held)
+
+
+def iterate(flow: Flow[Any]) -> Generator[Any, None, None]:
+    """The items that a flow emits, each when it is there."""
+    with closing(steps(flow)) as emitted:
+        for effect in emitted:
+            yield from effect.items
+
+
+async def iterate_async(flow: Flow[Any]) -> AsyncGenerator[Any, None]:
+    """The items that a flow emits, each when it is there."""
+    async with aclosing(steps_async(flow)) as emitted:
+        async for effect in emitted:
+            for item in effect.items:
+                yield item
+
+
+def _close(source: Any) -> None:
+    """Close a stream, if there is one; that which cannot be, or will not, has still said what it said."""
+    with suppress(Exception):
+        source.close()
+
+
+async def _close_async(source: Any) -> None:
+    with suppress(Exception):
+        await closed(source)
 
 
 async def closed(client: Any) -> None:
@@ -137,131 +213,40 @@ async def _sleep_async(effect: Sleep) -> None:
     await _awaited(asyncio.sleep(effect.seconds) if sleep is tenacity.nap.sleep else sleep(effect.seconds))
 
 
-def _share(effect: Share) -> tuple[bool, Any, float | None]:
-    """Lead the flight, or wait for it; when its leader went away, try again with what is left of our patience."""
-    end, left = _end(effect.patience), None
-    while True:
-        flight, leading = effect.flights.board(effect.key, inside=_this_loop())
-        if flight is None:
-            return True, run(effect.work(left)), left
-        if leading:
-            return True, _lead(effect, flight, left), left
-        try:
-            landing = flight.landing.result(_left(end))
-        except NotLanded:
-            raise TimeoutError(LATE.format(patience=effect.patience)) from None
-        finally:
-            effect.flights.leave(effect.key, flight)
-        if _counts(landing, flight, effect):
-            return False, _unpacked(landing, mine=False), _left(end)
-        left = _left(end)
+def _share(effect: Share) -> Any:
+    return share(effect, run)
 
 
-def _this_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+def _share_async(effect: Share) -> Any:
+    return share_async(effect, run_async)
 
 
-def _lead(effect: Share, flight: Flight, left: float | None) -> Any:
-    flight.terms, landing = effect.terms, Landing(abandoned=True)
-    mark = LEADING.set(effect.flights.leading(effect.key))
-    try:
-        landing = Landing(run(effect.work(left)))
-    except Exception as error:
-        landing = _failed(error)
-        raise
-    finally:
-        LEADING.reset(mark)
-        effect.flights.land(effect.key, flight, landing)
-    return landing.result
+def _open(effect: Open) -> tuple[Any, Any]:
+    stream = effect.call(**effect.kwargs)
+    return iter(stream), stream
 
 
-def _failed(error: BaseException) -> Landing:
-    """What an error means to those who wait: a timeout was the leader's own, and theirs may be longer."""
-    late = any("Timeout" in cls.__name__ for problem in (error, error.__cause__) for cls in type(problem).__mro__)
-    return Landing(error=error, abandoned=late or not isinstance(error, Exception))
+async def _open_async(effect: Open) -> tuple[Any, Any]:
+    stream = await _awaited(effect.call(**effect.kwargs))
+    return aiter(stream), stream
 
 
-def _counts(landing: Landing, flight: Flight, effect: Share) -> bool:
-    """Whether a landing answers one who waited: a result does, an error only on the same terms."""
-    return not landing.abandoned and (landing.error is None or flight.terms == effect.terms)
+def _join(effect: Join) -> tuple[Any, Any]:
+    seat = join(effect, steps)
+    return seat, seat
 
 
-def _unpacked(landing: Landing, *, mine: bool) -> Any:
-    if landing.error is not None:
-        raise landing.error if mine else _twin(landing.error)
-    return landing.result
+async def _join_async(effect: Join) -> tuple[Any, Any]:
+    seat = await join_async(effect, steps_async)
+    return seat, seat
 
 
-def _twin(error: BaseException) -> BaseException:
-    """An error of one's own: one object raised in many places would grow its traceback in all of them."""
-    if not isinstance(error, InstructorError):  # an SDK's, which may not know how to be copied
-        return error
-    twin = copy.copy(error)
-    twin.__cause__, twin.__suppress_context__ = error.__cause__, True
-    return twin
+def _next(effect: Next) -> Any:
+    return next(effect.source, END)
 
 
-def _end(patience: float | None) -> float | None:
-    return None if patience is None else time.monotonic() + patience
-
-
-def _left(end: float | None) -> float | None:
-    return None if end is None else max(end - time.monotonic(), 0)
-
-
-async def _share_async(effect: Share) -> tuple[bool, Any, float | None]:
-    """As `_share`; but the work is a task of its own, so that its first asker may be cancelled and the others not."""
-    loop, end, left = asyncio.get_running_loop(), _end(effect.patience), None
-    while True:
-        flight, leading = effect.flights.board(effect.key, loop=loop)
-        if flight is None:
-            return True, await run_async(effect.work(left)), left
-        if leading:
-            flight.task = loop.create_task(_lead_async(effect, flight, left))
-        landing = await _landed(effect, flight, None if leading else _left(end))
-        if leading or _counts(landing, flight, effect):
-            return leading, _unpacked(landing, mine=leading), _left(end)
-        left = _left(end)
-
-
-async def _landed(effect: Share, flight: Flight, patience: float | None) -> Landing:
-    """Wait for a flight; the last to leave one calls it off."""
-    waiter = asyncio.wrap_future(flight.landing)
-    try:
-        await asyncio.wait({waiter}, timeout=patience)
-        if waiter.done():
-            return waiter.result()
-        raise TimeoutError(LATE.format(patience=effect.patience))
-    finally:
-        deserted = effect.flights.leave(effect.key, flight)  # first: in a closed loop nothing more can be done
-        waiter.cancel()
-        if deserted and not flight.landing.done():
-            await _call_off(flight)
-
-
-async def _call_off(flight: Flight) -> None:
-    if flight.task is None or flight.loop is None or flight.loop.is_closed():
-        return
-    flight.loop.call_soon_threadsafe(flight.task.cancel)
-    if flight.loop is asyncio.get_running_loop():
-        await asyncio.wait({flight.task})
-
-
-async def _lead_async(effect: Share, flight: Flight, left: float | None) -> None:
-    flight.terms, landing = effect.terms, Landing(abandoned=True)
-    LEADING.set(effect.flights.leading(effect.key))  # this task's own context: nothing to undo
-    try:
-        landing = Landing(await run_async(effect.work(left)))
-    except Exception as error:  # noqa: BLE001  raised again by everyone who waits
-        landing = _failed(error)
-    except BaseException as error:
-        landing = _failed(error)
-        raise
-    finally:
-        effect.flights.land(effect.key, flight, landing)
+async def _next_async(effect: Next) -> Any:
+    return await anext(effect.source, END)
 
 
 PERFORM: dict[type[Effect], Callable[[Any], Any]] = {
@@ -272,6 +257,7 @@ PERFORM: dict[type[Effect], Callable[[Any], Any]] = {
     Decide: _decide,
     Sleep: _sleep,
     Share: _share,
+    Next: _next,
 }
 PERFORM_ASYNC: dict[type[Effect], Callable[[Any], Any]] = {
     Load: _load_async,
@@ -281,4 +267,8 @@ PERFORM_ASYNC: dict[type[Effect], Callable[[Any], Any]] = {
     Decide: _decide_async,
     Sleep: _sleep_async,
     Share: _share_async,
+    Next: _next_async,
 }
+OPEN: dict[type[Effect], Callable[[Any], tuple[Any, Any]]] = {Open: _open, Join: _join}
+OPEN_ASYNC: dict[type[Effect], Callable[[Any], Any]] = {Open: _open_async, Join: _join_async}
+"""What gives a source, and what is to be closed when it is not needed any more."""

@@ -7,7 +7,7 @@ dataclass costs six times as much to make.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -39,6 +39,27 @@ class Send(msgspec.Struct, frozen=True):
 
     call: Callable[..., Any]
     kwargs: Mapping[str, Any]
+
+
+class Open(msgspec.Struct, frozen=True):
+    """Call the provider for a stream: gives the source of its events, closed when the flow ends or opens another."""
+
+    call: Callable[..., Any]
+    kwargs: Mapping[str, Any]
+
+
+class Next(msgspec.Struct, frozen=True):
+    """Wait for what comes next out of a source; gives `END` when nothing does."""
+
+    source: Any
+
+
+class Emit(msgspec.Struct, frozen=True):
+    """Hand `items` to who asked, `pieces` of the tape to those who read along, and the `answer` once it is there."""
+
+    items: Sequence[Any] = ()
+    pieces: Sequence[str] = ()
+    answer: Any = None
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -76,5 +97,15 @@ class Share(msgspec.Struct, frozen=True):
     terms: Any = None
 
 
-Effect: TypeAlias = Load | Save | Send | Run | Decide | Sleep | Share
+class Join(Share, frozen=True):
+    """Listen to the work on `key` while it is being done: gives a source of what it emits, to us and to all others.
+
+    Gives None where that source could never say anything, because we are part of the work ourselves.
+    """
+
+
+END: Any = object()
+"""What `Next` gives when a source has no more."""
+
+Effect: TypeAlias = Load | Save | Send | Open | Next | Emit | Run | Decide | Sleep | Share | Join
 Flow: TypeAlias = Generator[Effect, Any, T]

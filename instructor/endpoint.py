@@ -41,6 +41,7 @@ class Endpoint:
         self.speaker = f"{self.dialect.name}/{self.dialect.version} {row.completion}"
         self._call = call
         self._path: Callable[[Any], Function] = operator.attrgetter(row.calls[is_async])
+        self._path_to_stream: Callable[[Any], Function] = operator.attrgetter(row.streams[is_async])
         self._identity: Callable[[Any], tuple[Any, ...]] = (
             operator.attrgetter(*row.identity, *row.loose) if client is not None else _nobodys
         )
@@ -50,6 +51,11 @@ class Endpoint:
     def call(self) -> Function:
         """The SDK's function, looked up each time: tests and tracers replace it."""
         return self._call or self._path(self.client)
+
+    @property
+    def stream(self) -> Function:
+        """The SDK's function that gives a stream."""
+        return self._call or self._path_to_stream(self.client)
 
     def scope(self, namespace: str | None) -> str:
         """What this endpoint adds to a key: where it is and, unless `namespace` stands for it, whose account it is.

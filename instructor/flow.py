@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from functools import partial
 from typing import Any
 
-import msgspec
 import tenacity
 from msgspec.structs import replace
 
-from . import jsontext
-from .cache.completion import Kept, keep, restore
+from .answer import Answer, Restored, deliver, is_whole, judge, receipt, sign
+from .cache.completion import keep
 from .cache.entry import Entry, seal, unseal
 from .conversation import Conversation, root
-from .dialects.base import CALLED, Dialect, Reply
-from .effects import Decide, Flow, Load, Run, Save, Send, Share, Sleep
-from .endpoint import Endpoint
-from .exceptions import (
-    IncompleteOutputException,
-    InstructorRetryException,
-    RefusalError,
-    ResponseParsingError,
-    TokenBudgetError,
-)
-from .mode import Mode
-from .parallel import payload
+from .effects import END, Decide, Emit, Flow, Join, Load, Next, Run, Save, Send, Share, Sleep
+from .exceptions import IncompleteOutputException, InstructorRetryException, RefusalError, TokenBudgetError
+from .listen import listen, overhear
 from .plan import Plan, Slot, key_of, within
-from .receipt import Later, attach, made
+from .receipt import attach
 from .retry import RETRYABLE, controller, seconds
 from .shape import Shape
-from .usage import nothing
 
 FINAL = (IncompleteOutputException, RefusalError, TokenBudgetError)
 """What no controller may retry: asking again would give the same, or cost what may not be spent."""
-
-
-class Answer(msgspec.Struct, frozen=True, eq=False):
-    """What a flow delivers.
-
-    `tape` is the payload in the pieces in which it arrived; `kept` the completion as text, once it has been
-    remembered; `whole` whether it may be.
-    """
-
-    value: Any
-    tape: tuple[str, ...] = ()
-    raw: Any = None
-    kept: Kept | None = None
-    whole: bool = True
-
-    @property
-    def completion(self) -> Any:
-        """The SDK's own completion."""
-        return made(self.raw)
 
 
 def solve(plan: Plan) -> Flow[Answer]:
@@ -63,14 +34,85 @@ def solve(plan: Plan) -> Flow[Answer]:
     text, answer = yield from recall(plan, slot)
     if answer is not None:
         return answer
-    # An answer that will do for one may not do for another; nor is an error another's on other terms.
-    terms = (plan.shape, plan.max_retries, plan.budget)
     work = partial(lead, plan, slot, text)
     try:
-        led, answer, left = yield Share(slot.shelf.flights, slot.key, work, plan.patience, terms)
+        led, answer, left = yield Share(slot.shelf.flights, slot.key, work, plan.patience, plan.terms)
     except TimeoutError as late:  # an error of the work itself comes as an InstructorRetryException already
-        raise InstructorRetryException(str(late), n_attempts=0, total_usage=None) from late
+        raise _broken(late) from late
     return answer if led else (yield from follow(within(plan, left), slot, answer))
+
+
+def stream(plan: Plan) -> Flow[None]:
+    """Emit what a question is answered with, item by item: replayed, or heard by all who ask for it now."""
+    slot = plan.slot
+    if slot is None:
+        yield Emit((yield from ask(plan)).value)
+        return
+    text, answer = yield from recall(plan, slot)
+    if answer is None:
+        work = partial(tell, plan, slot, text)
+        seat = yield Join(slot.shelf.flights, slot.key, work, plan.patience, plan.terms)
+        answer = yield from (along(plan, slot, seat) if seat else ask_anew(plan, slot))
+    yield Emit(answer.value)
+
+
+def tell(plan: Plan, slot: Slot, refused: Any = None, left: float | None = None) -> Flow[None]:
+    """As `lead`, while others listen."""
+    answer = yield from lead(plan, slot, refused, left)
+    yield Emit(answer=answer)
+
+
+def along(plan: Plan, slot: Slot, seat: Any) -> Flow[Answer]:
+    """Hear an answer while it is given: who leads takes its items, the others read the tape with a model of their own.
+
+    Raises:
+        InstructorRetryException: it broke off, or will not do for us, after something of it had been shown.
+    """
+    reader, shown = plan.reader(), False
+    while (said := (yield from _next(seat))) is not END:
+        try:
+            items = said.items if seat.leading else _overheard(reader, said)
+        except Exception as problem:  # validators are strangers' code
+            if shown:
+                raise _broken(problem) from problem
+            return (yield from ask_anew(plan, slot))
+        if items:
+            shown = True
+            yield Emit(items)
+    answer: Answer | None = seat.answer
+    if answer is None and shown:
+        raise _broken("The stream broke off: whoever asked for it went away.")
+    if answer is None or not (shown or seat.leading):
+        return (yield from follow(plan, slot, answer))
+    return answer if seat.leading else _ended(plan, slot, reader, answer)
+
+
+def _next(seat: Any) -> Flow[Any]:
+    try:
+        return (yield Next(seat))
+    except TimeoutError as late:
+        raise _broken(late) from late
+
+
+def _overheard(reader: Any, said: Emit) -> list[Any]:
+    if reader is None:
+        return [copy.deepcopy(event) for event in said.items]
+    return [item for piece in said.pieces for item in reader.feed(piece)]
+
+
+def _ended(plan: Plan, slot: Slot, reader: Any, answer: Answer) -> Answer:
+    """The rest of what we read along."""
+    try:
+        rest = reader.end("".join(answer.tape)) if reader else []
+    except Exception as problem:
+        raise _broken(problem) from problem
+    sign(plan, rest, *receipt(plan, answer))
+    slot.shelf.stats.hits += 1
+    return replace(answer, value=rest)
+
+
+def _broken(problem: object) -> InstructorRetryException:
+    return InstructorRetryException(str(problem), n_attempts=0, total_usage=None)
 
 
 def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answer | None]]:
@@ -87,7 +129,7 @@ def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answe
     if entry is None:
         shelf.trouble("reading", "the entry is damaged, or not ours")
         return text, None
-    answer = deliver(plan, entry.tape, Restored(entry.completion, plan.endpoint))
+    answer = deliver(plan, entry.tape, Restored(entry.completion, plan.endpoint), entry.events)
     if answer is not None:
         shelf.stats.hits += 1
     return text, answer
@@ -102,58 +144,20 @@ def lead(plan: Plan, slot: Slot, refused: Any = None, left: float | None = None)
 def ask_anew(plan: Plan, slot: Slot) -> Flow[Answer]:
     """Ask, and remember the answer; not if the question was changed under our hands since it was looked up."""
     slot.shelf.stats.misses += 1
-    changed = key_of(plan, slot.shelf, slot.namespace) != slot.key
-    answer = yield from ask(plan)
-    return replace(answer, whole=False) if changed else (yield from remember(plan, slot, answer))
+    if key_of(plan, slot.shelf, slot.namespace) != slot.key:
+        return replace((yield from ask(replace(plan, slot=None))), whole=False)
+    return (yield from remember(plan, slot, (yield from ask(plan))))
 
 
-def follow(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
+def follow(plan: Plan, slot: Slot, answer: Answer | None) -> Flow[Answer]:
     """What somebody else was just answered, read as if from the cache; asked again where it will not do for us."""
-    kept = answer.kept
-    raw = answer.raw if kept is None else Restored(kept, plan.endpoint)
-    mine = deliver(plan, answer.tape, raw) if answer.whole else None
+    mine = None
+    if answer is not None and answer.whole:
+        mine = deliver(plan, answer.tape, receipt(plan, answer)[0], answer.events)
     if mine is None:
         return (yield from ask_anew(plan, slot))
     slot.shelf.stats.hits += 1
     return mine
-
-
-def deliver(plan: Plan, tape: tuple[str, ...], raw: Any) -> Answer | None:
-    """The answer that was once given, given again; None when today's model refuses it."""
-    try:
-        if plan.shape is None:
-            completion = made(raw)
-            return Answer(completion, tape, completion)
-        value = plan.shape.load(tape[0] if len(tape) == 1 else "".join(tape), plan.context, strict=plan.strict)
-    except Exception:  # noqa: BLE001  validators are strangers' code, and this one will run again on the miss
-        return None
-    attach(value, raw, Free(raw, plan.endpoint))
-    return Answer(value, tape, raw)
-
-
-class Restored(Later, eq=False):
-    """The completion that an answer from the cache was read from."""
-
-    kept: Kept
-    endpoint: Endpoint
-    value: Any = None
-
-    def make(self) -> Any:
-        """The completion, of the SDK's own type; the same object each time."""
-        if self.value is None:
-            self.value = restore(self.kept, self.endpoint.row.completion)
-        return self.value
-
-
-class Free(Later, eq=False):
-    """What an answer from the cache cost: nothing, in the provider's own units."""
-
-    raw: Any
-    endpoint: Endpoint
-
-    def make(self) -> Any:
-        """A usage of the provider's own type, all zero."""
-        return nothing(self.endpoint.dialect.read(made(self.raw)).usage)
 
 
 def remember(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
@@ -165,13 +169,13 @@ def remember(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
         slot.shelf.bypass("completion", f"a {type(answer.raw).__name__} cannot be kept as text and come back equal")
         return answer
     if slot.keep:
-        entry = Entry(answer.tape, kept, str(plan.kwargs.get("model")), plan.clock())
+        entry = Entry(answer.tape, kept, str(plan.kwargs.get("model")), plan.clock(), answer.events)
         try:
             yield Save(slot.shelf.store, slot.key, seal(entry, slot.key), slot.ttl)
             slot.shelf.stats.stores += 1
         except Exception as problem:  # noqa: BLE001  a store is a stranger's code
             slot.shelf.trouble("storing an answer", problem)
-    return Answer(answer.value, answer.tape, answer.raw, kept)
+    return replace(answer, kept=kept)
 
 
 def ask(plan: Plan) -> Flow[Answer]:
@@ -179,7 +183,7 @@ def ask(plan: Plan) -> Flow[Answer]:
     if plan.endpoint.start is not None:
         yield Run(plan.endpoint.start)
     if plan.shape is None:
-        return (yield from complete(plan))
+        return (yield from (overhear if plan.streams else complete)(plan))
     control = controller(plan.max_retries, seconds(plan.kwargs.get("timeout")), is_async=plan.endpoint.is_async)
     talk = Conversation(plan, getattr(control, "attempts", None))
     control.begin()
@@ -192,6 +196,8 @@ def ask(plan: Plan) -> Flow[Answer]:
             raise talk.ends(root(error)) from root(error)
         if isinstance(step, tenacity.DoAttempt):
             answer = yield from attempt(plan, plan.shape, talk, state)
+            if talk.shown and answer is not None:  # and nothing of it can be taken back
+                return answer
         elif isinstance(step, tenacity.DoSleep):
             state.prepare_for_next_attempt()
             yield Sleep(control, float(step))
@@ -202,28 +208,24 @@ def ask(plan: Plan) -> Flow[Answer]:
 
 
 def complete(plan: Plan) -> Flow[Answer]:
-    """A plain completion: one call, given back as it came."""
-    dialect = plan.endpoint.dialect
-    completion = yield Send(plan.endpoint.call, dialect.ask(plan.kwargs, None, plan.mode))
-    return Answer(completion, raw=completion, whole=plan.slot is not None and _is_whole(dialect, completion))
-
-
-def _is_whole(dialect: Dialect, completion: Any) -> bool:
-    """Whether a plain completion says something, and all of it; not if it is nothing that we can read."""
-    try:
-        reply = dialect.read(completion)
-    except Exception:  # noqa: BLE001  it has been paid for, whatever it is
-        return False
-    return reply.finish == "stop" and bool(reply.text or reply.calls)
+    """A plain completion, or the SDK's own stream of one: one call, given back as it came."""
+    endpoint = plan.endpoint
+    asked = endpoint.dialect.ask(plan.kwargs, None, plan.mode)
+    if plan.reading:
+        return Answer((yield Send(endpoint.stream, endpoint.dialect.streamed(asked))), whole=False)
+    completion = yield Send(endpoint.call, asked)
+    return Answer(completion, raw=completion, whole=plan.slot is not None and is_whole(plan, completion))
 
 
 def attempt(plan: Plan, shape: Shape, talk: Conversation, state: tenacity.RetryCallState) -> Flow[Answer | None]:
     """One call and its outcome, told to the controller's `state`."""
     try:
-        answer = yield from _try(plan, shape, talk)
+        answer = yield from (listen if plan.reading else _try)(plan, shape, talk)
     except FINAL:
         raise
-    except Exception:  # noqa: BLE001  the controller decides what is worth another attempt
+    except Exception as error:  # the controller decides what is worth another attempt
+        if talk.shown:
+            raise talk.ends(error) from error
         state.set_exception(sys.exc_info())  # type: ignore[arg-type]
         return None
     state.set_result(answer.value)
@@ -247,30 +249,3 @@ def _try(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
         raise
     attach(value, completion, talk.usage)
     return Answer(value, (text,), completion)
-
-
-def judge(mode: Mode, name: str, reply: Reply, completion: Any) -> str:
-    """The payload of a reply that is whole: the call of the tool `name`, or text where none is forced.
-
-    Raises:
-        IncompleteOutputException, RefusalError: the model did not finish, or did not want to.
-        ResponseParsingError: there is no payload in it.
-    """
-    if reply.finish == "length":
-        raise IncompleteOutputException(last_completion=completion)
-    if reply.finish == "refusal":
-        said = reply.refusal or "the answer was withheld by a content filter"
-        raise RefusalError(f"The model declined: {said}", last_completion=completion)
-    if mode is Mode.PARALLEL_TOOLS:
-        return payload(reply.calls)  # none at all is an answer too
-    calls = reply.calls if mode in CALLED else [made for made in reply.calls if made.name == name]
-    if calls:
-        return calls[0].arguments
-    if mode in CALLED:
-        problem = "The answer holds no tool call"
-    else:
-        try:
-            return jsontext.find(reply.text or "")
-        except ValueError as error:
-            problem = str(error)
-    raise ResponseParsingError(f"{problem} (mode: {mode.name})", mode=mode.name, raw_response=completion)

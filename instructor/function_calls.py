@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, create_model
 from typing_extensions import Self
 
+from .answer import judge
 from .endpoint import dialect_of
-from .flow import judge
 from .mode import Mode, core
 from .patching import row_of
 from .providers import Provider
@@ -52,7 +52,7 @@ def loaded(shape: Shape, completion: Any, mode: Mode, provider: Provider, **how:
     maker = mode.name.partition("_")[0].lower()
     provider = next((known for known in Provider if known.value == maker), provider)
     reply = dialect_of(row_of(provider)).read(completion)
-    return shape.load(judge(core(mode), reply, completion), **how)
+    return shape.load(judge(core(mode), shape.name, reply, completion), **how)
 
 
 class classproperty(Generic[R]):  # noqa: N801  it stands where `property` stands

@@ -17,6 +17,7 @@ from .hooks import Hooks
 from .mode import Mode, core, warn_deprecated_mode
 from .plan import Plan, make_plan
 from .providers import ROWS, Provider, Row, row_in
+from .streams import streamed, streamed_async
 
 
 def row_of(provider: Provider) -> Row:
@@ -99,11 +100,13 @@ def patched(endpoint: Endpoint, mode: Mode) -> Function:
 
     @functools.wraps(endpoint.call)
     def create(*args: Any, **kwargs: Any) -> Any:
-        return run(solve(plan(*args, **kwargs))).value
+        made = plan(*args, **kwargs)
+        return streamed(made) if made.streams else run(solve(made)).value
 
     @functools.wraps(endpoint.call)
     async def create_async(*args: Any, **kwargs: Any) -> Any:
-        return (await run_async(solve(plan(*args, **kwargs)))).value
+        made = plan(*args, **kwargs)
+        return streamed_async(made) if made.streams else (await run_async(solve(made))).value
 
     made: Function = create_async if endpoint.is_async else create
     vars(made)["endpoint"], endpoint.face = endpoint, made

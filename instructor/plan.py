@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections.abc
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias, get_origin
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from .cache.key import make_cache_key
 from .cache.limits import lifetime
 from .cache.shelf import Shelf, shelf_of
+from .dsl.partial import Partial, PartialBase
 from .endpoint import Endpoint
 from .exceptions import ConfigurationError
 from .hooks import Hooks
@@ -23,6 +25,10 @@ from .shape import Shape, compile_shape
 
 DEFAULT_PATIENCE = 600.0
 """Seconds to wait for an identical question when the call has no timeout: the SDKs' own default."""
+
+
+Reading: TypeAlias = Literal["items", "snapshots", "events"]
+"""What a stream gives: the items of a list, an object as far as it is known, or the SDK's own events."""
 
 
 class Slot(msgspec.Struct, frozen=True, eq=False):
@@ -53,6 +59,21 @@ class Plan(msgspec.Struct, eq=False):
     budget: int | None = None
     slot: Slot | None = None
     clock: Callable[[], float] = time.time
+    reading: Reading | None = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is a stream of ours; without a shape and a cache it is the SDK's own."""
+        return self.reading is not None and not (self.shape is None and self.slot is None)
+
+    @property
+    def terms(self) -> Any:
+        """An answer that will do for one may not do for another; nor is an error another's on other terms."""
+        return self.shape, self.max_retries, self.budget
+
+    def reader(self) -> Any:
+        """What reads the tape of a stream as it comes; nothing where the SDK's own events are wanted."""
+        return self.shape and self.shape.reader(self.context, strict=self.strict, partial=self.reading == "snapshots")
 
     @property
     def patience(self) -> float | None:
@@ -99,14 +120,12 @@ def make_plan(
     namespace = check_namespace(kwargs.pop("cache_namespace")) if "cache_namespace" in kwargs else None
     if token_budget is not None:
         check_budget(token_budget, shape)
-    if kwargs.get("stream"):
-        if shape is not None:
-            raise ConfigurationError("create() gives one whole answer. Leave stream=True out.")
-        cache = None  # the SDK's own stream
+    reading = check_stream(response_model, shape, asker.mode, token_budget) if kwargs.pop("stream", None) else None
     if context:
         kwargs = {name: render(value, context) if name in TEMPLATED else value for name, value in kwargs.items()}
     heard = asker.hooks if hooks is None else asker.hooks + hooks
     plan = Plan(asker.endpoint, shape, asker.mode, kwargs, max_retries, context, strict, heard, token_budget)
+    plan.reading = reading
     if cache is not None:
         shelf = shelf_of(cache)
         key = key_of(plan, shelf, namespace)
@@ -174,3 +193,37 @@ def check_budget(budget: Any, shape: Shape | None) -> None:
         raise ValueError(f"token_budget must be greater than 0, not {budget!r}.")
     if shape is None:
         raise ConfigurationError("token_budget needs a response_model: a plain completion is one call.")
+
+
+def check_stream(response_model: Any, shape: Shape | None, mode: Mode, budget: int | None) -> Reading:
+    """What a stream of `response_model` gives."""
+    if shape is None:
+        return "events"
+    if budget is not None or mode is Mode.PARALLEL_TOOLS:
+        reason = "token_budget needs a whole answer" if budget else "PARALLEL_TOOLS gives all its calls at once"
+        raise ConfigurationError(f"{reason}. Leave stream=True out.")
+    if _grows(response_model):
+        return "snapshots"
+    if get_origin(response_model) in LISTS:
+        return "items"
+    raise ConfigurationError(
+        f"A stream of {response_model!r} would be one answer. Ask for Partial[...] of it (create_partial) to see it "
+        "grow, for Iterable[...] (create_iterable) to get one after the other, or leave stream=True out."
+    )
+
+
+LISTS = {list, collections.abc.Iterable}
+
+
+def _grows(response_model: Any) -> bool:
+    return isinstance(response_model, type) and issubclass(response_model, PartialBase)
+
+
+def growing(response_model: Any) -> Any:
+    """`Partial[...]` of a response model, which it may be already."""
+    return response_model if _grows(response_model) else Partial[response_model]
+
+
+def several(response_model: Any) -> Any:
+    """`Iterable[...]` of a response model, which it may be already."""
+    return response_model if get_origin(response_model) in LISTS else collections.abc.Iterable[response_model]

@@ -133,7 +133,8 @@ def row_in(row: Row, mode: Mode) -> Row:
     if mode is not Mode.RESPONSES_TOOLS or not row.responses:
         return row
     calls = ("responses.create", "responses.create")
-    return replace(row, dialect="responses", calls=calls, completion="openai.types.responses:Response")
+    kinds = {"completion": "openai.types.responses:Response", "event": "openai.types.responses:ResponseStreamEvent"}
+    return replace(row, dialect="responses", calls=calls, streams=calls, **kinds)
 
 
 _GOOGLE_ACCOUNT = ("_http_options.base_url", "_http_options.api_version", "api_key", "vertexai", "project", "location")

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import select
 import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from typing import Any
+
+from fake_streams import streamed
 
 JOHN = '{"name": "John", "age": 25}'
 
 
 @dataclass
 class Say:
-    """One answer: the payload as text, or several tool calls; why the model stopped; what goes wrong on the way."""
+    """One answer: the payload as text, or several tool calls; why the model stopped; what goes wrong on the way.
+
+    A stream ends after so many `events`, where it has more.
+    """
 
     payload: str = JOHN
     called: list[tuple[str, str]] | None = None
@@ -26,11 +33,15 @@ class Say:
     prose: bool = False
     body: bytes | None = None
     cut: bool = False
+    events: int | None = None
 
 
 @dataclass
 class FakeProvider:
-    """Gives `answers` in turn, the last one for ever; waits for `gate` before each, when there is one."""
+    """Gives `answers` in turn, the last one for ever; waits for `gate` before each, when there is one.
+
+    Before each event of a stream it waits for `pace`; `sent` counts them, `gone` says that a client hung up.
+    """
 
     url: str = ""
     answers: deque[Say] = field(default_factory=lambda: deque([Say()]))
@@ -38,6 +49,9 @@ class FakeProvider:
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     gate: threading.Event | None = None
+    pace: threading.Semaphore | None = None
+    sent: int = 0
+    gone: threading.Event = field(default_factory=threading.Event)
     keep_alive: bool = False
     arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -66,7 +80,7 @@ class FakeProvider:
 
 def wire(path: str, body: dict[str, Any], say: Say) -> dict[str, Any]:
     """The answer as the API at `path` writes it."""
-    if "generateContent" in path:
+    if "enerateContent" in path:  # also streamGenerateContent
         return _google(body, say)
     if path.partition("?")[0].endswith("/responses"):
         return _responses(body, say)
@@ -184,39 +198,72 @@ def fake_provider() -> Iterator[FakeProvider]:
     finally:
         if fake.gate is not None:
             fake.gate.set()
+        fake.pace = None
         server.shutdown()
         server.server_close()
         thread.join()
 
 
+class Handler(BaseHTTPRequestHandler):
+    """Answers for a fake provider."""
+
+    fake: FakeProvider
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        say = self.fake.take(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+        try:
+            self._say(say, body)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True  # the client went away
+            self.fake.gone.set()
+
+    def _say(self, say: Say, body: dict[str, Any]) -> None:
+        error = {"error": {"message": "as told", "type": "test"}}
+        whole = wire(self.path, body, say) if say.status == 200 else error
+        streams = body.get("stream") or ":stream" in self.path
+        if streams and say.status == 200 and say.body is None:
+            self._stream(islice(streamed(self.path, body, whole), say.events))
+        else:
+            self._answer(say, say.body or json.dumps(whole).encode())
+
+    def _stream(self, events: Iterator[bytes]) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        for event in events:
+            if self.fake.pace is not None:
+                self._wait(self.fake.pace)
+            self.wfile.write(event)
+            self.fake.sent += 1
+
+    def _wait(self, pace: threading.Semaphore) -> None:
+        """Wait for the next event's turn, or until the client is gone."""
+        for _ in range(2000):
+            if pace.acquire(timeout=0.01):
+                return
+            if select.select([self.connection], [], [], 0)[0]:
+                raise ConnectionResetError
+
+    def _answer(self, say: Say, data: bytes) -> None:
+        self.send_response(say.status)
+        self.send_header("content-type", "application/json")
+        self.send_header("x-request-id", "req_1")
+        self.send_header("content-length", str(len(data)))
+        if not self.fake.keep_alive:  # an event loop that ends must not leave connections behind
+            self.send_header("connection", "close")
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2] if say.cut else data)
+        if say.cut:
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 def _handler(fake: FakeProvider) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            say = fake.take(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
-            error = {"error": {"message": "as told", "type": "test"}}
-            data = say.body or json.dumps(wire(self.path, body, say) if say.status == 200 else error).encode()
-            try:
-                self._answer(say, data)
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True  # the client went away
-
-        def _answer(self, say: Say, data: bytes) -> None:
-            self.send_response(say.status)
-            self.send_header("content-type", "application/json")
-            self.send_header("x-request-id", "req_1")
-            self.send_header("content-length", str(len(data)))
-            if not fake.keep_alive:  # an event loop that ends must not leave connections behind
-                self.send_header("connection", "close")
-            self.end_headers()
-            self.wfile.write(data[: len(data) // 2] if say.cut else data)
-            if say.cut:
-                self.close_connection = True
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    return Handler
+    return type("Answering", (Handler,), {"fake": fake})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,7 @@ CLIENTS = {"openai": openai_client, "anthropic": anthropic_client, "google": goo
 def ask(client: Any, *args: Any, method: str = "create", **kwargs: Any) -> Any:
     """What the client answers, whichever of the two it is."""
     answer = getattr(client, method)(*args, **kwargs)
-    return asyncio.run(_wait(answer)) if asyncio.iscoroutine(answer) else answer
+    return asyncio.run(_wait(answer)) if inspect.iscoroutine(answer) else answer
 
 
 async def _wait(answer: Any) -> Any:

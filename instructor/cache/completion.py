@@ -8,28 +8,31 @@ from contextlib import suppress
 from functools import lru_cache
 from pkgutil import resolve_name
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import pydantic
 
 
-class Kept(msgspec.Struct, frozen=True):
+class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     """A completion as JSON, and `how` it becomes an object again; text that names another way is no entry.
 
-    `plain` are the fields that an SDK fills with plain JSON although their type says otherwise.
+    `plain` are the fields that an SDK fills with plain JSON although their type says otherwise; `member` is the name of
+    one class out of several.
     """
 
     how: Literal["dict", "namespace", "model", "lenient"]
     data: msgspec.Raw
     request_id: str | None = None
     plain: tuple[str, ...] = ()
+    member: str = ""
 
 
 def keep(completion: Any, kind: str) -> Kept | None:
     """`completion` as text, or None when no reading of that text gives an equal object.
 
-    `kind` names the SDK's class, as `"openai.types.chat:ChatCompletion"`; a provider's row says so, never stored data.
+    `kind` names the SDK's class, as `"openai.types.chat:ChatCompletion"`, or its union of classes; a provider's row
+    says so, never stored data.
     """
     with suppress(Exception):  # how an SDK's object is written down is a stranger's code, and it is paid for
         for kept in _ways(completion, kind):
@@ -45,15 +48,16 @@ def _ways(completion: Any, kind: str) -> Iterator[Kept]:
         yield Kept("dict", msgspec.Raw(json.dumps(completion)))
     elif type(completion) is SimpleNamespace:
         yield Kept("namespace", msgspec.Raw(json.dumps(completion, default=vars)))
-    elif isinstance(completion, pydantic.BaseModel) and type(completion) is _class(kind):
+    elif isinstance(completion, pydantic.BaseModel):
+        member = "" if type(completion) is _class(kind) else type(completion).__name__
         given = getattr(completion, "_request_id", None)
         request_id = given if isinstance(given, str) else None
         plain = tuple(name for name in completion.model_fields_set if type(getattr(completion, name)) is dict)
         for by_alias in (False, True):  # OpenAI's `schema` is read under that name, and written as `schema_`
             data = msgspec.Raw(completion.model_dump_json(exclude_unset=True, by_alias=by_alias, warnings=False))
-            yield Kept("model", data, request_id)
-            yield Kept("model", data, request_id, plain)
-            yield Kept("lenient", data, request_id)
+            yield Kept("model", data, request_id, (), member)
+            yield Kept("model", data, request_id, plain, member)
+            yield Kept("lenient", data, request_id, (), member)
 
 
 def restore(kept: Kept, kind: str) -> Any:
@@ -62,13 +66,18 @@ def restore(kept: Kept, kind: str) -> Any:
     Raises:
         ValueError: the text is not what the SDK's class takes.
     """
-    completion = _READ[kept.how](bytes(kept.data), kind)
+    completion = _READ[kept.how](bytes(kept.data), f"{kind}|{kept.member}" if kept.member else kind)
     if kept.plain:
         fields = json.loads(bytes(kept.data))
         vars(completion).update({name: fields[name] for name in kept.plain})
     if kept.request_id is not None:
         object.__setattr__(completion, "_request_id", kept.request_id)
     return completion
+
+
+def revived(fields: dict[str, Any], kind: str) -> Any:
+    """The completion with these fields, of the SDK's own type."""
+    return _validated(json.dumps(fields).encode(), kind)
 
 
 def _validated(data: bytes, kind: str) -> Any:
@@ -88,4 +97,15 @@ _READ: dict[str, Callable[[bytes, str], Any]] = {
     "model": _validated,
     "lenient": _lenient,
 }
-_class = lru_cache(maxsize=64)(resolve_name)
+
+
+@lru_cache(maxsize=256)
+def _class(kind: str) -> Any:
+    """The class of that name; of a union, its member after the bar."""
+    address, _, member = kind.partition("|")
+    named = resolve_name(address)
+    return {each.__name__: each for each in _members(named)}[member] if member else named
+
+
+def _members(form: Any) -> list[type[Any]]:
+    return [form] if isinstance(form, type) else [each for part in get_args(form) for each in _members(part)]

@@ -17,13 +17,17 @@ import msgspec
 from .completion import Kept
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """What a model said: its payload in the pieces in which it came, and the completion around it."""
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a model said: its payload in the pieces in which it came, and the completion around it.
+
+    `events` are those of a stream that somebody wanted as the SDK gives it.
+    """
 
     tape: tuple[str, ...]
     completion: Kept
     model: str | None
     made_at: float
+    events: tuple[Kept, ...] = ()
 
 
 _encode = msgspec.json.Encoder().encode

@@ -10,6 +10,7 @@ import os
 import threading
 import weakref
 from asyncio import AbstractEventLoop, Task
+from collections.abc import Generator
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -27,15 +28,59 @@ class Landing(NamedTuple):
 
 
 class Flight:
-    """The work on one key, while it lasts."""
+    """The work on one key while it lasts, and what it has `said` so far to all who listen.
+
+    `pump` is work that goes on only while somebody waits for what it says next, who may be another than who began it.
+    Without one, the work runs by itself, in a thread or in `task`.
+    """
 
     def __init__(self, loop: AbstractEventLoop | None) -> None:
         self.loop = loop
         self.task: Task[None] | None = None
+        self.pump: Generator[Any, None, None] | None = None
         self.waiting = 0
         self.terms: Any = None
-        self.landing: Future[Landing] = Future()
-        self.landing.set_running_or_notify_cancel()  # from now on no waiter can cancel it for the others
+        self.said: list[Any] = []
+        self.grown = _future()
+        self.landing: Future[Landing] = _future()
+        self._pumping = threading.Lock()
+
+    def say(self, something: Any) -> None:
+        """Let all who listen hear something."""
+        self.said.append(something)
+        grown, self.grown = self.grown, _future()
+        grown.set_result(None)
+
+    def wait(self, number: int, patience: float | None) -> None:
+        """Return when that many things were said, or all is over; have the pump go on, unless somebody else just does.
+
+        Raises:
+            concurrent.futures.TimeoutError: nothing more was said for `patience` seconds.
+        """
+        grown = self.grown
+        if len(self.said) > number or self.landing.done():
+            return
+        if self.pump is None or not self._pumping.acquire(blocking=False):
+            grown.result(patience)
+            return
+        try:
+            if len(self.said) <= number and not self.landing.done():
+                next(self.pump, None)
+        finally:
+            self._pumping.release()
+
+    def stop(self) -> None:
+        """End the pump, when nobody wants to hear more."""
+        with self._pumping:
+            if self.pump is not None:
+                self.pump.close()
+
+
+def _future() -> Future[Any]:
+    """A future that no waiter can cancel for the others."""
+    made: Future[Any] = Future()
+    made.set_running_or_notify_cancel()
+    return made
 
 
 class Flights:
@@ -88,6 +133,7 @@ class Flights:
             if self._open.get(key) is flight:
                 del self._open[key]
         flight.landing.set_result(landing)
+        flight.grown.set_result(None)
 
     def leading(self, key: str) -> frozenset[tuple[int, str]]:
         """What the context that leads `key` has to say of itself."""

@@ -1,0 +1,76 @@
+"""What the fake provider says when it is asked for a stream: server-sent events, in the format of each API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+PIECE = 7
+"""Characters in each delta."""
+
+
+def streamed(path: str, body: dict[str, Any], whole: dict[str, Any]) -> Iterator[bytes]:
+    """The events of a stream that says what the unstreamed answer `whole` says."""
+    if "GenerateContent" in path:
+        events = _google(whole)
+    else:
+        events = _anthropic(whole) if path.endswith("/messages") else _openai(whole)
+    for event in events:
+        name = f"event: {event['type']}\n" if "type" in event else ""
+        yield f"{name}data: {json.dumps(event)}\n\n".encode()
+    if path.endswith("/chat/completions"):
+        yield b"data: [DONE]\n\n"
+
+
+def cut(text: str) -> list[str]:
+    """The text in pieces."""
+    return [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+
+
+def _openai(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    chunk = {**whole, "object": "chat.completion.chunk"}
+    usage, choice = chunk.pop("usage"), whole["choices"][0]
+    message = choice["message"]
+
+    def said(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+        return {**chunk, "choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]}
+
+    yield said({"role": "assistant", "content": None})
+    for number, call in enumerate(message.get("tool_calls") or ()):
+        named = {**call["function"], "arguments": ""}
+        yield said({"tool_calls": [{**call, "index": number, "function": named}]})
+        for piece in cut(call["function"]["arguments"]):
+            yield said({"tool_calls": [{"index": number, "function": {"arguments": piece}}]})
+    for name in ("content", "refusal"):
+        yield from (said({name: piece}) for piece in cut(message.get(name) or ""))
+    yield said({}, choice["finish_reason"])
+    yield {**chunk, "choices": [], "usage": usage}
+
+
+def _anthropic(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    started = {**whole, "content": [], "stop_reason": None, "usage": {**whole["usage"], "output_tokens": 1}}
+    yield {"type": "message_start", "message": started}
+    for number, block in enumerate(whole["content"]):
+        told = json.dumps(block["input"]) if "input" in block else block["text"]
+        empty = {**block, "input": {}} if "input" in block else {**block, "text": ""}
+        yield {"type": "content_block_start", "index": number, "content_block": empty}
+        for piece in cut(told):
+            text = {"type": "text_delta", "text": piece}
+            delta = {"type": "input_json_delta", "partial_json": piece} if "input" in block else text
+            yield {"type": "content_block_delta", "index": number, "delta": delta}
+        yield {"type": "content_block_stop", "index": number}
+    stop = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    yield {"type": "message_delta", "delta": stop, "usage": {"output_tokens": whole["usage"]["output_tokens"]}}
+    yield {"type": "message_stop"}
+
+
+def _google(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    candidate = whole["candidates"][0]
+    for part in candidate["content"]["parts"]:
+        parts = [{"text": piece} for piece in cut(part["text"])] if "text" in part else [part]
+        for each in parts:
+            content = {"role": "model", "parts": [each]}
+            yield {**whole, "candidates": [{"content": content, "index": 0}]}
+    empty = {"content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": candidate["finishReason"]}
+    yield {**whole, "candidates": [{**empty, "index": 0}]}

@@ -1,0 +1,474 @@
+"""Streams, end to end: what is shown and when, what goes wrong on the way, and every stream again from the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from fake_provider import FakeProvider, Say
+from flavours import CLIENTS, ask, openai_client
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from pydantic import BaseModel, ValidationError, field_validator
+
+from instructor import Mode
+from instructor.cache import AutoCache, BaseCache, DiskCache
+from instructor.cache.shelf import shelf_of, stats
+from instructor.dsl.partial import Partial
+from instructor.exceptions import (
+    ConfigurationError,
+    IncompleteOutputException,
+    InstructorRetryException,
+    RefusalError,
+)
+
+QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Extract: John is 25, Ann is 31"}]}
+MODES = [Mode.TOOLS, Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON]
+
+
+class User(BaseModel):
+    """Somebody."""
+
+    name: str
+    age: int
+
+
+JOHN, ANN = User(name="John", age=25), User(name="Ann", age=31)
+BOTH = '{"tasks": [{"name": "John", "age": 25}, {"name": "Ann", "age": 31}]}'
+
+
+def heard(stream: Any) -> list[Any]:
+    """Everything that a stream gives, of either kind."""
+    return asyncio.run(_heard(stream)) if hasattr(stream, "__aiter__") else list(stream)
+
+
+async def _heard(stream: Any) -> list[Any]:
+    return [item async for item in stream]
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def use_async(request: pytest.FixtureRequest) -> bool:
+    """Both clients."""
+    return bool(request.param)
+
+
+@pytest.fixture(params=CLIENTS)
+def make(request: pytest.FixtureRequest) -> Any:
+    """A client of every flavour."""
+    return CLIENTS[request.param]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_partials_grow_into_the_answer(provider: FakeProvider, make: Any, mode: Mode, use_async: bool) -> None:
+    """Every flavour and mode: snapshots of the user's class, the last of which is the answer itself."""
+    client = make(provider, mode=mode, use_async=use_async)
+
+    shown = heard(client.create_partial(response_model=User, **QUESTION))
+
+    assert shown[-1] == JOHN
+    assert type(shown[-1]) is User
+    assert all(isinstance(snapshot, User) for snapshot in shown)
+    assert provider.requests[0].get("stream", True) is True
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_items_come_one_by_one(provider: FakeProvider, make: Any, mode: Mode, use_async: bool) -> None:
+    """Every flavour and mode: the items of a list, as objects of the user's class."""
+    provider.say(BOTH)
+    client = make(provider, mode=mode, use_async=use_async)
+
+    assert heard(client.create_iterable(response_model=User, **QUESTION)) == [JOHN, ANN]
+
+
+@pytest.mark.parametrize("response_model", [Iterable[User], list[User]])
+def test_create_streams_when_told_to(provider: FakeProvider, response_model: Any, use_async: bool) -> None:
+    """`create(stream=True)` is `create_iterable` for lists, and `create_partial` for partials."""
+    provider.say(BOTH, '{"name": "John", "age": 25}')
+    client = openai_client(provider, use_async=use_async)
+
+    items = heard(ask(client, response_model=response_model, stream=True, **QUESTION))
+    snapshots = heard(ask(client, response_model=Partial[User], stream=True, **QUESTION))
+
+    assert items == [JOHN, ANN]
+    assert snapshots[-1] == JOHN
+
+
+def test_a_single_answer_is_no_stream(provider: FakeProvider) -> None:
+    """`stream=True` with a plain model says what to write instead, before anything is asked."""
+    client = openai_client(provider)
+
+    with pytest.raises(ConfigurationError, match=r"create_partial"):
+        client.create(response_model=User, stream=True, **QUESTION)
+
+    assert provider.calls == 0
+
+
+@pytest.mark.parametrize("cache", [None, AutoCache()], ids=["uncached", "cached"])
+def test_the_first_item_is_there_before_the_last_is_said(provider: FakeProvider, cache: Any) -> None:
+    """The sync client really streams: the model waits until we have seen its first item."""
+    provider.say(BOTH)
+    provider.pace = threading.Semaphore(0)
+    stream = openai_client(provider, cache=cache).create_iterable(response_model=User, **QUESTION)
+    provider.pace.release(9)  # the role, the tool's name, and 49 characters: all of John
+
+    first, sent = next(stream), provider.sent
+    provider.pace.release(100)
+
+    assert (first, list(stream)) == (JOHN, [ANN])
+    assert sent < 12
+
+
+@pytest.mark.parametrize("cache", [None, AutoCache()], ids=["uncached", "cached"])
+def test_the_first_item_is_there_before_the_last_is_said_to_tasks(provider: FakeProvider, cache: Any) -> None:
+    """The async client, too."""
+    provider.say(BOTH)
+    pace = provider.pace = threading.Semaphore(0)
+
+    async def main() -> tuple[Any, list[Any], int]:
+        stream = openai_client(provider, use_async=True, cache=cache).create_iterable(response_model=User, **QUESTION)
+        pace.release(9)
+        first, sent = await anext(stream), provider.sent
+        pace.release(100)
+        return first, [item async for item in stream], sent
+
+    first, rest, sent = asyncio.run(main())
+    assert (first, rest) == (JOHN, [ANN])
+    assert sent < 12
+
+
+# The cache.
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_a_stream_is_replayed(provider: FakeProvider, make: Any, mode: Mode, use_async: bool) -> None:
+    """Asked again, the same items in the same order, without a call; and `create` has the answer too."""
+    provider.say(BOTH)
+    client = make(provider, mode=mode, use_async=use_async, cache=AutoCache())
+
+    first = heard(client.create_iterable(response_model=User, **QUESTION))
+    again = heard(client.create_iterable(response_model=User, **QUESTION))
+    whole = ask(client, response_model=list[User], **QUESTION)
+
+    assert first == again == whole == [JOHN, ANN]
+    assert provider.calls == 1
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_partials_are_replayed(provider: FakeProvider, make: Any, mode: Mode, use_async: bool) -> None:
+    """Every snapshot comes again; `create` has the answer, with the completion of the SDK's own type."""
+    client = make(provider, mode=mode, use_async=use_async, cache=AutoCache())
+
+    first = heard(client.create_partial(response_model=User, **QUESTION))
+    again = heard(client.create_partial(response_model=User, **QUESTION))
+    user, completion = ask(client, method="create_with_completion", response_model=User, **QUESTION)
+
+    assert (first, first[-1]) == (again, JOHN)
+    assert [type(each) for each in first] == [type(each) for each in again]
+    assert user == JOHN
+    assert type(completion).__name__ == client.endpoint.row.completion.rpartition(":")[2]
+    assert first[-1]._raw_response == again[-1]._raw_response == completion
+    assert provider.calls == 1
+
+
+def test_what_create_was_told_is_replayed_as_a_stream(provider: FakeProvider, make: Any, use_async: bool) -> None:
+    """The other way round."""
+    client = make(provider, use_async=use_async, cache=AutoCache())
+
+    ask(client, response_model=User, **QUESTION)
+    shown = heard(client.create_partial(response_model=User, **QUESTION))
+
+    assert shown[-1] == JOHN
+    assert provider.calls == 1
+
+
+def test_another_process_replays_it(provider: FakeProvider, tmp_path: Path, use_async: bool) -> None:
+    """A new client with a reopened directory."""
+    provider.say(BOTH)
+    shown = []
+    for _ in range(2):
+        with DiskCache(tmp_path) as cache:
+            client = openai_client(provider, use_async=use_async, cache=cache)
+            shown.append(heard(client.create_iterable(response_model=User, **QUESTION)))
+
+    assert shown == [[JOHN, ANN]] * 2
+    assert provider.calls == 1
+
+
+def test_a_replay_that_todays_model_refuses_is_a_miss(provider: FakeProvider) -> None:
+    """Nothing of an entry is shown before all of it is known to fit."""
+    provider.say(BOTH)
+    client = openai_client(provider, cache=AutoCache())
+    refusing = False
+
+    class Strict(BaseModel):
+        """Somebody."""
+
+        name: str
+
+        @field_validator("name")
+        @classmethod
+        def _not_ann(cls, name: str) -> str:
+            if refusing and name == "Ann":
+                raise ValueError("not Ann")
+            return name
+
+    list(client.create_iterable(response_model=Strict, **QUESTION))
+    refusing = True
+    provider.say('{"tasks": [{"name": "Bob"}]}')
+
+    assert [each.name for each in client.create_iterable(response_model=Strict, **QUESTION)] == ["Bob"]
+    assert provider.calls == 2
+
+
+# The SDK's own events.
+
+
+def test_without_a_model_the_events_are_the_sdks(provider: FakeProvider, make: Any, use_async: bool) -> None:
+    """Replayed as the SDK's own event types, equal and in order; and the completion is there as well."""
+    client = make(provider, use_async=use_async, cache=AutoCache())
+
+    first = heard(ask(client, response_model=None, stream=True, **QUESTION))
+    again = heard(ask(client, response_model=None, stream=True, **QUESTION))
+    whole = ask(client, response_model=None, **QUESTION)
+
+    assert first == again
+    assert [type(event) for event in first] == [type(event) for event in again]
+    assert type(whole).__name__ == client.endpoint.row.completion.rpartition(":")[2]
+    assert client.endpoint.dialect.read(whole).text == '{"name": "John", "age": 25}'
+    assert provider.calls == 1
+
+
+def test_without_a_model_and_a_cache_the_stream_is_the_sdks(provider: FakeProvider) -> None:
+    """Its own object, with all that it can do."""
+    stream = openai_client(provider).create(response_model=None, stream=True, **QUESTION)
+
+    with stream:
+        events = list(stream)
+
+    assert type(stream) is openai.Stream
+    assert {type(event) for event in events} == {ChatCompletionChunk}
+
+
+def test_a_stream_of_events_is_closed_as_the_sdks_is(provider: FakeProvider) -> None:
+    """By `with`, and by `close`: the connection ends, and nothing is stored."""
+    provider.pace = threading.Semaphore(3)
+    cache = AutoCache()
+
+    with openai_client(provider, cache=cache).create(response_model=None, stream=True, **QUESTION) as stream:
+        assert type(next(stream)) is ChatCompletionChunk
+
+    assert provider.gone.wait(10)
+    assert list(stream) == []
+    assert stats(cache).stores == 0
+
+
+def test_a_stream_of_events_is_closed_as_the_sdks_asynchronous_one_is(provider: FakeProvider) -> None:
+    """By `async with`."""
+    provider.pace = threading.Semaphore(3)
+    client = openai_client(provider, use_async=True, cache=AutoCache())
+
+    async def main() -> Any:
+        async with await client.create(response_model=None, stream=True, **QUESTION) as stream:
+            return await anext(stream)
+
+    assert type(asyncio.run(main())) is ChatCompletionChunk
+    assert provider.gone.wait(10)
+
+
+def test_a_plain_completion_is_no_stream(provider: FakeProvider) -> None:
+    """Events cannot be made of a completion: the stream is asked for, and then answers both."""
+    client = openai_client(provider, cache=AutoCache())
+
+    client.create(response_model=None, **QUESTION)
+    list(client.create(response_model=None, stream=True, **QUESTION))
+    list(client.create(response_model=None, stream=True, **QUESTION))
+    whole = client.create(response_model=None, **QUESTION)
+
+    assert type(whole) is ChatCompletion
+    assert provider.calls == 2
+
+
+def test_who_changes_an_event_changes_no_other(provider: FakeProvider) -> None:
+    """What is stored is what came, whatever was done to it."""
+    client = openai_client(provider, cache=AutoCache())
+
+    for event in client.create(response_model=None, stream=True, **QUESTION):
+        event.id = "changed"
+
+    assert {event.id for event in client.create(response_model=None, stream=True, **QUESTION)} == {"chatcmpl-1"}
+
+
+# What goes wrong.
+
+BROKEN = {
+    "cut": (Say(BOTH, events=11), IncompleteOutputException),
+    "out of tokens": (Say(BOTH[:-9], finish="length"), IncompleteOutputException),
+    "refused": (Say(BOTH, refusal="I had rather not"), RefusalError),
+    "filtered": (Say(BOTH, finish="content_filter"), RefusalError),
+}
+
+
+@pytest.mark.fault("G4")
+@pytest.mark.parametrize("wrong", BROKEN)
+def test_a_stream_that_breaks_off_raises(provider: FakeProvider, wrong: str, use_async: bool) -> None:
+    """What was shown stands, the rest raises, and nothing is stored."""
+    say, error = BROKEN[wrong]
+    provider.say(say)
+    cache, shown = AutoCache(), []
+    client = openai_client(provider, use_async=use_async, cache=cache)
+
+    with pytest.raises(error):
+        _show(client.create_iterable(response_model=User, **QUESTION), shown)
+
+    assert shown[:1] == [JOHN]
+    assert (stats(cache).stores, provider.calls, len(shelf_of(cache).flights)) == (0, 1, 0)
+
+
+def _show(stream: Any, shown: list[Any]) -> None:
+    async def show() -> None:
+        async for item in stream:
+            shown.append(item)  # noqa: PERF401  what came before an error counts
+
+    if hasattr(stream, "__aiter__"):
+        asyncio.run(show())
+    else:
+        for item in stream:
+            shown.append(item)  # noqa: PERF402  the same
+
+
+@pytest.mark.fault("G4")
+def test_an_error_in_mid_stream_raises(provider: FakeProvider, make: Any, use_async: bool) -> None:
+    """A server's error event, after some of the answer."""
+    whole = b'data: {"choices": [{"index": 0, "delta": {"content": "{"}}]}\n\n'
+    provider.say(Say(body=whole + b'event: error\ndata: {"error": {"message": "overloaded", "code": 503}}\n\n'))
+    cache = AutoCache()
+    client = make(provider, mode=Mode.JSON, use_async=use_async, cache=cache)
+
+    with pytest.raises((InstructorRetryException, IncompleteOutputException)):
+        heard(client.create_partial(response_model=User, **QUESTION))
+
+    assert (stats(cache).stores, provider.calls, len(shelf_of(cache).flights)) == (0, 1, 0)
+
+
+def test_what_does_not_fit_is_asked_again_if_nothing_was_shown(provider: FakeProvider, use_async: bool) -> None:
+    """The first item is wrong: the model is told, and its second answer streams."""
+    provider.say('{"tasks": [{"name": "John"}]}', BOTH)
+    cache = AutoCache()
+    client = openai_client(provider, use_async=use_async, cache=cache)
+
+    first = heard(client.create_iterable(response_model=User, **QUESTION))
+    again = heard(client.create_iterable(response_model=User, **QUESTION))
+
+    assert first == again == [JOHN, ANN]
+    assert provider.calls == 2
+    assert "age" in provider.requests[1]["messages"][-1]["content"]
+
+
+def test_what_does_not_fit_raises_if_something_was_shown(provider: FakeProvider, use_async: bool) -> None:
+    """The second item is wrong: John stays shown, and there is no other attempt."""
+    provider.say('{"tasks": [{"name": "John", "age": 25}, {"name": "Ann"}]}', BOTH)
+    cache, errors = AutoCache(), []
+    client = openai_client(provider, use_async=use_async, cache=cache)
+    client.on("parse:error", lambda error, **_: errors.append(error))
+
+    with pytest.raises(InstructorRetryException) as raised:
+        heard(client.create_iterable(response_model=User, **QUESTION))
+
+    assert isinstance(raised.value.__cause__, ValidationError)
+    assert len(errors) == 1
+    assert (stats(cache).stores, provider.calls) == (0, 1)
+
+
+def test_attempts_that_never_fit_raise(provider: FakeProvider) -> None:
+    """As in `create`, after as many attempts."""
+    provider.say('{"tasks": [{"name": "John"}]}')
+
+    with pytest.raises(InstructorRetryException) as raised:
+        list(openai_client(provider).create_iterable(response_model=User, max_retries=2, **QUESTION))
+
+    assert (raised.value.n_attempts, provider.calls) == (3, 3)
+
+
+def test_a_server_that_fails_raises(provider: FakeProvider, make: Any, use_async: bool) -> None:
+    """The SDK's error is the cause."""
+    provider.say(Say(status=500))
+    cache = AutoCache()
+    client = make(provider, use_async=use_async, cache=cache)
+
+    with pytest.raises(InstructorRetryException):
+        heard(client.create_partial(response_model=User, **QUESTION))
+
+    assert (stats(cache).stores, len(shelf_of(cache).flights)) == (0, 0)
+
+
+def test_an_abandoned_loop_closes_the_connection(provider: FakeProvider) -> None:
+    """And stores nothing."""
+    provider.say(BOTH)
+    provider.pace = threading.Semaphore(9)
+    cache = AutoCache()
+
+    for user in openai_client(provider, cache=cache).create_iterable(response_model=User, **QUESTION):
+        assert user == JOHN
+        break
+
+    assert provider.gone.wait(10)
+    assert (stats(cache).stores, len(shelf_of(cache).flights)) == (0, 0)
+
+
+def test_an_abandoned_loop_of_a_task_closes_the_connection(provider: FakeProvider) -> None:
+    """And stores nothing; nothing is left of its task."""
+    provider.say(BOTH)
+    provider.pace = threading.Semaphore(9)
+    cache = AutoCache()
+
+    async def main() -> None:
+        stream = openai_client(provider, use_async=True, cache=cache).create_iterable(response_model=User, **QUESTION)
+        async for user in stream:
+            assert user == JOHN
+            break
+        await stream.aclose()
+
+    asyncio.run(main())
+    assert provider.gone.wait(10)
+    assert (stats(cache).stores, len(shelf_of(cache).flights)) == (0, 0)
+
+
+def test_hooks_hear_of_a_stream_once(provider: FakeProvider) -> None:
+    """Its arguments, its folded completion, its usage; nothing on a hit."""
+    client, heard_of = openai_client(provider, cache=AutoCache()), []
+    for name in ("completion:kwargs", "completion:response", "completion:usage", "completion:error"):
+        client.on(name, lambda *args, _name=name, **_: heard_of.append((_name, *(type(each) for each in args))))
+
+    for _ in range(2):
+        list(client.create_partial(response_model=User, **QUESTION))
+
+    assert [name for name, *_ in heard_of] == ["completion:kwargs", "completion:response", "completion:usage"]
+    assert heard_of[1][1] is ChatCompletion
+
+
+class Failing(BaseCache):
+    """A store that is down."""
+
+    def get(self, key: str) -> Any:
+        """Fail."""
+        raise OSError(key)
+
+    def set(self, key: str, value: Any, ttl: int | None = None) -> None:
+        """Fail."""
+        raise OSError(key, value, ttl)
+
+
+@pytest.mark.filterwarnings("ignore::instructor.cache.CacheWarning")
+def test_a_store_that_is_down_costs_nobody_the_stream(provider: FakeProvider, use_async: bool) -> None:
+    """Each time is a miss."""
+    provider.say(BOTH)
+    client = openai_client(provider, use_async=use_async, cache=Failing())
+
+    shown = [heard(client.create_iterable(response_model=User, **QUESTION)) for _ in range(2)]
+
+    assert shown == [[JOHN, ANN]] * 2
+    assert provider.calls == 2
