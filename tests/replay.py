@@ -1,11 +1,14 @@
-"""Recorded traffic: where it lies, a loopback server that plays it back, and pydantic models out of its schemas."""
+"""Recorded traffic: where it lies, a loopback server that plays it back, and pydantic models out of its schemas.
+
+A stream comes back whole; `recut` makes a transport for the SDK's own client that cuts it as a network may.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,10 +22,10 @@ RECORDED = Path(__file__).resolve().parents[2] / "shared" / "recorded"
 Exchange = dict[str, Any]
 
 
-def recorded(provider: str) -> list[Exchange]:
-    """The exchanges of a provider that were not streamed."""
+def recorded(provider: str, *, stream: bool = False) -> list[Exchange]:
+    """The exchanges of a provider, those that were streamed or the others."""
     exchanges = json.loads((RECORDED / f"{provider}.json").read_text(encoding="utf-8"))
-    return [exchange for exchange in exchanges if not exchange["stream"]]
+    return [exchange for exchange in exchanges if exchange["stream"] == stream]
 
 
 @dataclass
@@ -91,6 +94,62 @@ def _body(response: Mapping[str, Any]) -> bytes:
 def _headers(response: Mapping[str, Any]) -> dict[str, str]:
     given = {name.lower(): value for name, value in response["headers"].items()}
     return {"content-type": "application/json"} | {name: value for name, value in given.items() if name not in _HOP}
+
+
+def recut(library: Any, size: int | None, **options: Any) -> Any:
+    """A transport for the clients of an HTTP library whose answers arrive in pieces of `size` bytes, None being whole.
+
+    It has the methods of the sync and of the async one. SDKs differ in the library that they are built on: httpx, or
+    what came after it.
+    """
+    pieces = _pieces(library)
+
+    class Recut(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.sync, self.later = library.HTTPTransport(**options), library.AsyncHTTPTransport(**options)
+
+        def handle_request(self, request: Any) -> Any:
+            response = self.sync.handle_request(request)
+            response.stream = pieces(response.stream, size)
+            return response
+
+        async def handle_async_request(self, request: Any) -> Any:
+            response = await self.later.handle_async_request(request)
+            response.stream = pieces(response.stream, size)
+            return response
+
+        def close(self) -> None:
+            self.sync.close()
+
+        async def aclose(self) -> None:
+            await self.later.aclose()
+
+    return Recut()
+
+
+def _pieces(library: Any) -> Any:
+    class Pieces(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc, name-defined]
+        def __init__(self, stream: Any, size: int | None) -> None:
+            self.stream, self.size = stream, size
+
+        def _cut(self, body: bytes) -> list[bytes]:
+            size = self.size or len(body) or 1
+            return [body[start : start + size] for start in range(0, len(body), size)]
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield from self._cut(b"".join(self.stream))
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for piece in self._cut(b"".join([part async for part in self.stream])):
+                yield piece
+
+        def close(self) -> None:
+            self.stream.close()
+
+        async def aclose(self) -> None:
+            await self.stream.aclose()
+
+    return Pieces
 
 
 def model_of(schema: Mapping[str, Any] | None, name: str) -> type[BaseModel]:

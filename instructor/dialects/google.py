@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -205,7 +206,7 @@ class Listener:
         if made is None or closed:
             return ""
         self._call.append(made)
-        return "" if made.get("will_continue") else as_json(fold(self._call).get("args") or {})
+        return "" if made.get("will_continue") else as_json(_called(fold(self._call)).get("args") or {})
 
     def data(self) -> dict[str, Any]:
         """A response."""
@@ -214,7 +215,11 @@ class Listener:
 
     def _content(self, index: int) -> dict[str, Any]:
         parts = [without(part, "index") for part in indexed(self._parts[index])]
-        return {"role": "model", **(self._candidates[index].get("content") or {}), "parts": parts}
+        whole = [
+            {**each, "function_call": _called(each["function_call"])} if "function_call" in each else each
+            for each in parts
+        ]
+        return {"role": "model", **(self._candidates[index].get("content") or {}), "parts": whole}
 
 
 def _place(parts: list[dict[str, Any]], part: dict[str, Any]) -> int:
@@ -225,3 +230,29 @@ def _place(parts: list[dict[str, Any]], part: dict[str, Any]) -> int:
     text = {*last, *part} <= {"text", "thought", "index"} and bool(last.get("thought")) == bool(part.get("thought"))
     called = "function_call" in part and get(last.get("function_call"), "will_continue")
     return int(last["index"]) + (not (text or called))
+
+
+_VALUES = ("string_value", "number_value", "bool_value")
+
+
+def _called(made: dict[str, Any]) -> dict[str, Any]:
+    """A call; arguments that came in pieces, each with its JSON path, are put where they belong."""
+    said: dict[str, list[Any]] = {}
+    for piece in items(made, "partial_args"):
+        said.setdefault(piece["json_path"], []).append(next((piece[key] for key in _VALUES if key in piece), None))
+    args: dict[str, Any] = {}
+    for path, values in said.items():
+        place = args
+        *steps, last = re.findall(r"[^$.\[\]'\"]+", path)
+        for step in steps:
+            place = place.setdefault(step, {})
+        place[last] = fold(values)
+    return {**without(made, "partial_args", "will_continue"), "args": _listed(args)} if said else made
+
+
+def _listed(thing: Any) -> Any:
+    """The thing, with lists for the objects in it whose keys are numbers."""
+    if not isinstance(thing, dict):
+        return thing
+    parts = {key: _listed(part) for key, part in thing.items()}
+    return list(parts.values()) if parts and all(map(str.isdigit, parts)) else parts

@@ -1,0 +1,294 @@
+"""Recorded streams, cut at any byte and heard through the real SDKs: what is folded is what was said."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import ssl
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from pkgutil import resolve_name
+from typing import Any, NamedTuple, get_args
+
+import anthropic
+import groq
+import openai
+import pytest
+from google import genai
+from replay import RECORDED, Exchange, recorded, recut, replay_server
+
+from instructor import Mode
+from instructor.cache.completion import Kept, keep, restore
+from instructor.dialects.base import Reply
+from instructor.endpoint import dialect_of
+from instructor.providers import BETA, ROWS, Row
+
+if not RECORDED.is_dir():
+    pytest.skip("the recorded traffic is not beside this checkout (../shared/recorded)", allow_module_level=True)
+
+FILES = (
+    *("openai_chat", "groq", "anthropic", "google_genai", "vertexai", "vertexai_anthropic", "azure_openai", "cerebras"),
+    *("deepseek", "fireworks", "gemini_openai_compat", "huggingface", "llamacpp", "mistral", "ollama", "openrouter"),
+    *("other_openai_compat", "perplexity", "together", "xai", "zai"),
+)
+APIS = {"chat": ROWS["openai"], "messages": ROWS["anthropic"], "generateContent": ROWS["google"]}
+STREAMED = [
+    {**exchange, "file": name}
+    for name in FILES
+    for exchange in recorded(name, stream=True)
+    if exchange.get("api") in APIS
+]
+SIZES = (None, 7, 3, 1)
+ERRORS = (openai.APIError, anthropic.APIError, groq.APIError, genai.errors.APIError)
+TRUST = ssl.create_default_context()  # read once: reading the certificates takes longer than the test
+HI = [{"role": "user", "content": "hi"}]
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "openai": {"model": "m", "messages": HI},
+    "anthropic": {"model": "m", "messages": HI, "max_tokens": 9},
+    "google": {"model": "m", "contents": "hi"},
+}
+
+CUT = {"5ec6985b0af099e8": "its stream stops before any reason to stop is given"}
+BROKEN = {"7e7f2318be2b8186": "Groq finds in mid-stream that the tool call does not fit, and says so in an event"}
+NAMELESS = {
+    "3bc5e13d750afe46": "the imitation has no id",
+    "6652df0b06538c86": "the imitation has no id",
+    "0594e4f60f292f4a": "its `x_groq` has no id",
+    **CUT,
+}
+"""What the SDK's class does not take, and how it still is that class: as the SDK itself builds what it gets."""
+
+
+def row_of(exchange: Exchange) -> Row:
+    """The row of the API that an exchange speaks."""
+    if "beta=true" in exchange["request"]["url"]:
+        return BETA
+    return ROWS["groq"] if exchange["file"] == "groq" else APIS[exchange["api"]]
+
+
+class Wire:
+    """What asks for an exchange through its own SDK."""
+
+    def __init__(self, server):
+        self.server = server
+        self.clients: dict[Any, Any] = {}
+
+    @contextmanager
+    def sdk(self, exchange: Exchange, size: int | None, *, awaits: bool = False) -> Iterator[Any]:
+        """The SDK's client, at the exchange's address, to whom answers come in pieces of so many bytes."""
+        row, url = row_of(exchange), self.server.at(exchange)
+        if row.dialect == "google":
+            args = {"transport": recut(library_of(openai.DefaultHttpxClient), size, verify=TRUST), "verify": TRUST}
+            http = {"base_url": url, "client_args": args, "async_client_args": args}
+            with genai.Client(api_key="k", http_options=http) as client:
+                yield client
+        else:
+            sdk = importlib.import_module(row.sdk)
+            http = self._http(sdk.DefaultAsyncHttpxClient if awaits else sdk.DefaultHttpxClient, size, fresh=awaits)
+            yield getattr(sdk, row.clients[awaits])(base_url=url, api_key="k", max_retries=0, http_client=http)
+
+    def _http(self, kind: Any, size: int | None, *, fresh: bool) -> Any:
+        """A client of the SDK's HTTP library, kept for the next exchange unless its event loop ends before."""
+        if fresh:
+            return kind(transport=recut(library_of(kind), size, verify=TRUST))
+        if (kind, size) not in self.clients:
+            self.clients[kind, size] = self._http(kind, size, fresh=True)
+        return self.clients[kind, size]
+
+    def events(self, exchange: Exchange, size: int | None = None) -> list[Any]:
+        """What the SDK makes of the stream."""
+        row = row_of(exchange)
+        with self.sdk(exchange, size) as client:
+            return list(attrgetter(row.streams[0])(client)(**question(row)))
+
+    def awaited(self, exchange: Exchange, size: int | None = None) -> list[Any]:
+        """The same, asynchronously."""
+        row = row_of(exchange)
+
+        async def main():
+            with self.sdk(exchange, size, awaits=True) as client:
+                stream = await attrgetter(row.streams[1])(client)(**question(row))
+                events = [event async for event in stream]
+                await (client.aio.aclose() if row.dialect == "google" else client.close())
+                return events
+
+        return asyncio.run(main())
+
+
+def library_of(kind: Any) -> Any:
+    """The module of the HTTP library that an SDK is built on."""
+    return sys.modules[kind.__mro__[1].__module__.partition(".")[0]]
+
+
+def question(row: Row) -> dict[str, Any]:
+    """A question in as few words as it takes, to be answered as a stream."""
+    return dialect_of(row).streamed(QUESTIONS[row.dialect])
+
+
+@pytest.fixture(scope="module")
+def wire():
+    """One replay for all."""
+    with replay_server() as server:
+        wire = Wire(server)
+        yield wire
+        for client in wire.clients.values():
+            client.close()
+
+
+class Said(NamedTuple):
+    """What a stream came to."""
+
+    arguments: str
+    text: str
+    parallel: str
+    ended: bool
+    data: dict[str, Any]
+
+
+def said_in(exchange: Exchange, events: list[Any]) -> Said:
+    """Every event heard in the modes that hear something else."""
+    listeners = [dialect_of(row_of(exchange)).Listener(mode) for mode in (Mode.TOOLS, Mode.JSON, Mode.PARALLEL_TOOLS)]
+    heard = ["".join(map(listener.hear, events)) for listener in listeners]
+    assert listeners[0].data() == listeners[1].data() == listeners[2].data()
+    return Said(*heard, listeners[0].ended, listeners[0].data())
+
+
+def completion_of(exchange: Exchange, data: dict[str, Any]) -> Any:
+    """The SDK's own object, as an answer from the cache would be one."""
+    kept = Kept("lenient" if exchange["id"] in NAMELESS else "model", json.dumps(data).encode())
+    return restore(kept, row_of(exchange).completion)
+
+
+def each(*, where) -> Any:
+    """Parametrise with exchanges, by id."""
+    chosen = [exchange for exchange in STREAMED if where(exchange)]
+    ids = [f"{exchange['file']}-{exchange['id']}" for exchange in chosen]
+    return pytest.mark.parametrize("exchange", chosen, ids=ids)
+
+
+def answered(exchange: Exchange) -> bool:
+    """Whether it is no error, from the beginning or from its middle."""
+    return exchange["kind"] != "error"
+
+
+def parsed(arguments: Any) -> Any:
+    """Arguments as data; as they are where they were cut off."""
+    try:
+        return json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        return arguments
+
+
+def calls_of(exchange: Exchange) -> list[Any]:
+    """The calls of the reading."""
+    return [(call["name"], parsed(call["arguments"])) for call in exchange["reading"]["tool_calls"]]
+
+
+@each(where=answered)
+def test_what_is_heard_is_what_was_said(exchange, wire):
+    """The pieces are the payload of the reading, the completion reads like it, wherever the bytes were cut."""
+    reading, row = exchange["reading"], row_of(exchange)
+
+    said = said_in(exchange, wire.events(exchange))
+
+    calls, completion = calls_of(exchange), completion_of(exchange, said.data)
+    assert reading["text"] == said.text
+    assert calls[:1] == [(calls[0][0], parsed(said.arguments))] if calls else said.arguments == ""
+    assert said.parallel == ""
+    assert (exchange["id"] not in CUT) == said.ended
+    assert type(completion) is resolve_name(row.completion)
+    assert expected_reply(exchange) == simplified(dialect_of(row).read(completion))
+    assert keep(completion, row.completion) is not None
+    for size in SIZES[1:]:
+        assert comparable(said) == comparable(said_in(exchange, wire.events(exchange, size)))
+
+
+def comparable(said: Said) -> Said:
+    """Google's SDK puts the headers of the answer, with the time in it, into the answer."""
+    return said._replace(data={key: value for key, value in said.data.items() if key != "sdk_http_response"})
+
+
+FINISH = {"truncated": "length", "refusal": "refusal"}
+
+
+def expected_reply(exchange: Exchange) -> tuple[Any, ...]:
+    """The reading, as we call it."""
+    reading = exchange["reading"]
+    refusal = reading["refusal"] or None
+    return reading["text"] or None, calls_of(exchange), FINISH.get(exchange["kind"], "stop"), refusal
+
+
+def simplified(reply: Reply) -> tuple[Any, ...]:
+    """A reply without what the readings do not hold."""
+    calls = [(call.name, parsed(call.arguments)) for call in reply.calls]
+    return reply.text or None, calls, reply.finish, reply.refusal
+
+
+def first_of_a_kind(exchange: Exchange) -> bool:
+    """Whether it is the first that its SDK has of its kind."""
+    alike = [each for each in STREAMED if (row_of(each), each["kind"]) == (row_of(exchange), exchange["kind"])]
+    return answered(exchange) and exchange is alike[0]
+
+
+@each(where=first_of_a_kind)
+def test_asynchronous_clients_hear_the_same(exchange, wire):
+    """The asynchronous client's events come to the same, cut or whole."""
+    said = comparable(said_in(exchange, wire.events(exchange)))
+
+    assert said == comparable(said_in(exchange, wire.awaited(exchange)))
+    assert said == comparable(said_in(exchange, wire.awaited(exchange, 5)))
+
+
+@each(where=first_of_a_kind)
+def test_events_are_of_the_row(exchange, wire):
+    """Every event is of the class that the row names, or of one of them."""
+    kind = resolve_name(row_of(exchange).event)
+    kinds = get_args(get_args(kind)[0]) if get_args(kind) else (kind,)
+
+    assert {type(event) for event in wire.events(exchange)} <= set(kinds)
+
+
+@each(where=lambda exchange: exchange["kind"] == "error")
+def test_errors_are_the_sdks(exchange, wire):
+    """An error, be it in mid-stream, is raised by the SDK; no listener ever hears it."""
+    with pytest.raises(ERRORS) as caught:
+        wire.events(exchange, 3)
+
+    assert (exchange["response"]["status"] == 200) == (exchange["id"] in BROKEN)
+    assert type(caught.value) is not Exception
+
+
+def test_broken_stream_has_not_ended(wire):
+    """What comes before an error in mid-stream is heard, and nobody takes it for the end."""
+    (exchange,) = (each for each in STREAMED if each["id"] in BROKEN)
+    listener = dialect_of(row_of(exchange)).Listener(Mode.TOOLS)
+
+    with wire.sdk(exchange, None) as client:
+        events = client.chat.completions.create(**question(row_of(exchange)))
+        with pytest.raises(groq.APIError):
+            assert [] != list(map(listener.hear, events))
+
+    assert not listener.ended
+    assert listener.data()["choices"][0]["message"]["reasoning"].startswith("We need to call the tool")
+
+
+def test_counts():
+    """Every recorded stream of these dialects is one of those above."""
+    everywhere = [
+        exchange
+        for path in RECORDED.glob("*.json")
+        if isinstance(found := json.loads(path.read_text(encoding="utf-8")), list)
+        and path.stem != "openai_sdk_snapshots"
+        for exchange in found
+        if exchange.get("stream") and exchange.get("api") in APIS
+    ]
+
+    assert {each["id"] for each in everywhere} == {each["id"] for each in STREAMED}
+    assert COUNTS == Counter(each["api"] for each in STREAMED)
+
+
+COUNTS = {"chat": 158, "messages": 24, "generateContent": 27}
