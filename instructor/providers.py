@@ -152,15 +152,8 @@ _GOOGLE = Row(
     key_env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
 )
 _PARALLEL = frozenset({Mode.PARALLEL_TOOLS})
-_GROQ = _row(
-    Provider.GROQ,
-    sdk="groq",
-    client="Groq",
-    completion="groq.types.chat:ChatCompletion",
-    event="groq.types.chat:ChatCompletionChunk",
-    identity=_CLIENT,
-    lacks=_PARALLEL,
-)
+_GROQ_TYPES = {"completion": "groq.types.chat:ChatCompletion", "event": "groq.types.chat:ChatCompletionChunk"}
+_GROQ = _row(Provider.GROQ, sdk="groq", client="Groq", identity=_CLIENT, lacks=_PARALLEL, **_GROQ_TYPES)
 _LITELLM = Row(
     provider=Provider.LITELLM,
     sdk="litellm",
@@ -194,12 +187,13 @@ ROWS = {row.provider.value: row for row in _NAMED_ALIKE} | {"google": _GOOGLE, "
 """Every provider that `from_provider` knows, by the name before the slash."""
 
 _BETA_CALLS = ("beta.messages.create", "beta.messages.create")
+_BETA = "anthropic.types.beta:Beta"
 BETA = replace(
     _ANTHROPIC,
     calls=_BETA_CALLS,
-    completion="anthropic.types.beta:BetaMessage",
     streams=_BETA_CALLS,
-    event="anthropic.types.beta:BetaRawMessageStreamEvent",
+    completion=f"{_BETA}Message",
+    event=f"{_BETA}RawMessageStreamEvent",
 )
 """Anthropic's beta endpoint, which returns another type."""
 

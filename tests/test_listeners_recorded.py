@@ -262,6 +262,31 @@ def test_errors_are_the_sdks(exchange, wire):
     assert type(caught.value) is not Exception
 
 
+def broken(api: str, *events: dict[str, Any]) -> Exchange:
+    """A stream that nobody recorded."""
+    told = [(f"event: {event['type']}\n" if "type" in event else "", json.dumps(event)) for event in events]
+    body = "".join(f"{kind}data: {data}\n\n" for kind, data in told)  # Google's SDK knows of no line but data
+    response = {"status": 200, "headers": {"content-type": "text/event-stream"}, "body": body}
+    return {"id": f"synthetic-{api}", "file": "", "api": api, "request": {"url": ""}, "response": response}
+
+
+USAGE = {"input_tokens": 1, "output_tokens": 1}
+START = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": USAGE}
+AS_TOLD = {"error": {"message": "as told", "code": 503, "type": "overloaded_error"}}
+SYNTHETIC = [
+    broken("chat", {"id": "c", "choices": [{"index": 0, "delta": {"content": "h"}}]}, AS_TOLD),
+    broken("messages", {"type": "message_start", "message": START}, {"type": "error", **AS_TOLD}),
+    broken("generateContent", {"candidates": [{"content": {"parts": [{"text": "h"}]}}]}, AS_TOLD),
+]
+
+
+@pytest.mark.parametrize("exchange", SYNTHETIC, ids=lambda exchange: exchange["api"])
+def test_errors_in_mid_stream_are_the_sdks(exchange, wire):
+    """Every SDK raises the error that comes in the middle of a stream, in the provider's words."""
+    with pytest.raises(ERRORS, match="as told"):
+        wire.events(exchange, 3)
+
+
 def test_broken_stream_has_not_ended(wire):
     """What comes before an error in mid-stream is heard, and nobody takes it for the end."""
     (exchange,) = (each for each in STREAMED if each["id"] in BROKEN)

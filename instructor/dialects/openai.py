@@ -124,11 +124,10 @@ class Listener:
         if index != self._pieces[0]["index"]:
             return ""
         self.ended = self.ended or bool(choice.get("finish_reason"))
-        called = (
-            [each.get("function") for each in made if each["index"] == 0] if begun else [delta.get("function_call")]
-        )
-        arguments = (get(each, "arguments") for each in called)
-        return payload(self._mode, "".join(as_json(each) for each in arguments if each is not None), _text(delta) or "")
+        functions = (get(each, "function") for each in made if each["index"] == 0)
+        said = [get(each, "arguments") for each in (functions if begun else [delta.get("function_call")])]
+        arguments = "".join(as_json(each) for each in said if each is not None)
+        return payload(self._mode, arguments, _text(delta) or "")
 
     def data(self) -> dict[str, Any]:
         """A chat completion. Groq has a place of its own for what it costs; `obfuscation` is noise, and says so."""
