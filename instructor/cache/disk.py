@@ -9,21 +9,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from hashlib import blake2b
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from typing_extensions import Self
 
 from . import disk_table as table
 from .base import BaseCache
 from .disk_file import CacheFile
-from .disk_thread import PerThread, Thread, threads_of
+from .disk_thread import PerThread, Thread, close_all
 from .limits import lifetime, whole
 
 T = TypeVar("T")
-A = TypeVar("A")
-_Change: TypeAlias = Callable[[sqlite3.Cursor, float], T]
 
 _TOUCHES = 8192
 """How many reads are remembered until the next write; past that the oldest of them are forgotten."""
@@ -84,16 +81,16 @@ class DiskCache(BaseCache):
         if not isinstance(value, str):
             raise TypeError(f"a DiskCache keeps str, got {type(value).__name__}")
         seconds = self._ttl if ttl is None else lifetime("ttl", ttl)
-        self._run(self._write, partial(self._put, *_address(key), _encoded(value), seconds))
+        self._run(self._write, (self._put, *_address(key), _encoded(value), seconds))
 
     def delete(self, key: str) -> bool:
         """Forget what is under `key`; whether there was anything."""
-        dropped: int = self._run(self._write, partial(_drop, *_address(key)))
-        return dropped > 0
+        return bool(self._run(self._write, (_drop, *_address(key))))
 
     def clear(self) -> None:
         """Forget everything, and give the space back."""
-        self._run(self._empty, _clear)
+        self._run(self._write, (_clear,))
+        self._run(lambda _thread, cursor, _: table.fold(cursor), ())
 
     def __len__(self) -> int:
         return self._run(self._count, (table.COUNT,))
@@ -109,8 +106,8 @@ class DiskCache(BaseCache):
         """Note what was read since the last write, and let go of the file. A closed cache opens again when used."""
         if self._touched:
             with suppress(sqlite3.Error, OSError):
-                self._run(self._write, lambda *_: None)
-        self._close_all()
+                self._run(self._write, (lambda *_: None,))
+        close_all(self._file)
 
     def __enter__(self) -> Self:
         return self
@@ -123,12 +120,12 @@ class DiskCache(BaseCache):
 
     # One operation: tried until it is done, its time is up, or trying again is of no use.
 
-    def _run(self, work: Callable[[Thread, sqlite3.Cursor, A], T], argument: A) -> T:
+    def _run(self, work: Callable[[Thread, sqlite3.Cursor, tuple[Any, ...]], T], given: tuple[Any, ...]) -> T:
         thread, deadline = self._local.thread, math.inf
         while True:
             try:
                 with thread.lock:
-                    return work(thread, thread.cursor or self._open(thread), argument)
+                    return work(thread, thread.cursor or self._open(thread), given)
             except (sqlite3.Error, OSError) as error:  # noqa: PERF203 - the loop is there for this
                 now = time.monotonic()
                 if now >= deadline:
@@ -144,15 +141,11 @@ class DiskCache(BaseCache):
     def _mend(self, thread: Thread, error: Exception) -> None:
         """Make another try worth it."""
         if not _is_lock(error):
-            self._close_all()  # of what failed nothing is trusted; and a full disk or lost rights may be mended by now
+            close_all(self._file)  # nothing is trusted of what failed; a full disk or lost rights may be mended by now
         if table.tells_damage(error):
             with suppress(BlockingIOError, FileNotFoundError):
                 self._file.set_aside(thread.identity, error)
         time.sleep(_PAUSE)
-
-    def _close_all(self) -> None:
-        for thread in threads_of(self._file):
-            thread.close()
 
     def _now(self) -> float:
         """Seconds since 1970 that do not go back: where the clock does, time goes on from the latest that was seen."""
@@ -181,21 +174,21 @@ class DiskCache(BaseCache):
     def _count(self, thread: Thread, cursor: sqlite3.Cursor, question: tuple[Any, ...]) -> int:
         thread.confirm()
         text, *values = question
-        (number,) = cursor.execute(text, (*values, self._now())).fetchone()
-        return int(number)
+        return int(cursor.execute(text, (*values, self._now())).fetchone()[0])
 
     # Writing.
 
-    def _write(self, thread: Thread, cursor: sqlite3.Cursor, change: _Change[T]) -> T:
-        """Make `change` in a transaction that also notes what was read since the last one."""
+    def _write(self, thread: Thread, cursor: sqlite3.Cursor, change: tuple[Any, ...]) -> Any:
+        """Make `change`, a function and its arguments, in a transaction that also notes what was read before."""
         thread.confirm()
+        make, *arguments = change
         if not self._fold(cursor):
             raise sqlite3.OperationalError("the log is full, and locked by whoever reads it")
         with cursor.connection:
             cursor.execute("BEGIN IMMEDIATE")
             now = self._now()
             self._note_reads(cursor, now)
-            result = change(cursor, now)
+            result = make(cursor, now, *arguments)
         self._fold(cursor)
         return result
 
@@ -203,10 +196,10 @@ class DiskCache(BaseCache):
         """Move what was read to the end of the order of use."""
         touched, self._touched = self._touched, deque(maxlen=_TOUCHES)
         once = reversed(dict.fromkeys(reversed(touched)))
-        cursor.executemany(table.TOUCH, [(_place(now), ident) for ident in once])
+        cursor.executemany(table.TOUCH, [(now, ident) for ident in once])
 
     def _put(
-        self, ident: int, key: bytes, value: bytes, seconds: float | None, cursor: sqlite3.Cursor, now: float
+        self, cursor: sqlite3.Cursor, now: float, ident: int, key: bytes, value: bytes, seconds: float | None
     ) -> None:
         cursor.execute(table.DROP, (ident,))
         cursor.execute(table.DROP_EXPIRED, (now,))
@@ -214,7 +207,7 @@ class DiskCache(BaseCache):
         if need + _SPARE <= self._pages and (seconds is None or seconds > 0):
             self._make_room(cursor, need)
             expires = None if seconds is None else now + seconds
-            cursor.execute(table.PUT, (ident, _place(now), expires, key, value))
+            cursor.execute(table.PUT, (ident, now, expires, key, value))
 
     def _make_room(self, cursor: sqlite3.Cursor, need: int) -> None:
         total, left = table.pragma(cursor, "page_count"), True
@@ -224,11 +217,7 @@ class DiskCache(BaseCache):
 
     def _fold(self, cursor: sqlite3.Cursor) -> bool:
         """Bring the log back into the file when it is long. False where a reader keeps it from that."""
-        return self._file.log_size() <= self._longest_log or table.fold(cursor)
-
-    def _empty(self, thread: Thread, cursor: sqlite3.Cursor, change: _Change[None]) -> None:
-        self._write(thread, cursor, change)
-        table.fold(cursor)
+        return self._file.log()[1] <= self._longest_log or table.fold(cursor)
 
 
 def _address(key: str) -> tuple[int, bytes]:
@@ -245,11 +234,7 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _place(now: float) -> int:
-    return int(now * 1e6)
-
-
-def _drop(ident: int, key: bytes, cursor: sqlite3.Cursor, now: float) -> int:
+def _drop(cursor: sqlite3.Cursor, now: float, ident: int, key: bytes) -> int:
     return cursor.execute(table.DROP_ALIVE, (ident, key, now)).rowcount
 
 
@@ -259,9 +244,8 @@ def _clear(cursor: sqlite3.Cursor, _now: float) -> None:
 
 
 def _is_lock(error: Exception) -> bool:
-    return isinstance(error, BlockingIOError) or (
-        isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
-    )
+    busy = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+    return busy or isinstance(error, BlockingIOError)
 
 
 def _passes(error: Exception) -> bool:

@@ -9,7 +9,7 @@ import stat
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -47,9 +47,8 @@ class CacheFile:
 
     def connect(self) -> sqlite3.Cursor:
         """A new connection's cursor: one that only reads where no log can be made beside the file."""
-        if os.access(self.directory, os.W_OK):
-            return _connection(self.path, "rw").cursor()
-        return _connection(self.path, "ro" if self.log_size() else "ro&immutable=1").cursor()
+        reading = "ro" if self.log()[1] else "ro&immutable=1"
+        return _connection(self.path, "rw" if os.access(self.directory, os.W_OK) else reading).cursor()
 
     def set_aside(self, damaged: Identity | None, problem: Exception) -> None:
         """Move the `damaged` file out of the way, unless somebody already did."""
@@ -64,41 +63,36 @@ class CacheFile:
 
     def identity(self) -> Identity:
         """Which file and which log stand at the path now: a connection to others writes into the void."""
-        file, log = os.stat(self.path), _stat(self._log)  # noqa: PTH116 - at every write: a Path costs twice as much
-        return file.st_dev, file.st_ino, log.st_ino if log else 0
+        file = os.stat(self.path)  # noqa: PTH116 - at every write: a Path costs twice as much
+        return file.st_dev, file.st_ino, self.log()[0]
 
-    def log_size(self) -> int:
-        """Bytes in the write-ahead log."""
-        log = _stat(self._log)
-        return log.st_size if log else 0
+    def log(self) -> tuple[int, int]:
+        """The number of the write-ahead log and the bytes in it, or zeros where there is none."""
+        try:
+            found = os.stat(self._log)  # noqa: PTH116 - as above
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_ino, found.st_size
 
     def _own_directory(self) -> None:
         """Make the directory, or see that nobody else can put things into it."""
         try:
             self.directory.mkdir(0o700, parents=True)
         except FileExistsError:
-            self._check_directory()
+            problem = "a cache needs a directory of its own: no link, not another user's, not one like /tmp"
+            if _made_private(self.directory, stat.S_ISDIR, problem):
+                message = f"Others could enter {self.directory}: it was made private."
+                warnings.warn(message, CacheWarning, stacklevel=2)
         else:
             with suppress(OSError):
                 (self.directory / ".gitignore").write_text("*\n")
                 (self.directory / ".gitignore").chmod(0o600)
 
-    def _check_directory(self) -> None:
-        found = self.directory.lstat()
-        if not stat.S_ISDIR(found.st_mode) or _foreign(found) or found.st_mode & stat.S_ISVTX:
-            problem = "a cache needs a directory of its own: no link, not another user's, not one like /tmp"
-            raise PermissionError(errno.EPERM, problem, str(self.directory))
-        if _made_private(self.directory, found):
-            warnings.warn(f"Others could enter {self.directory}: it was made private.", CacheWarning, stacklevel=2)
-
     def _own_files(self) -> None:
         """Refuse files that others put there; make private what is ours."""
         for path in map(Path, _with_logs(self.path)):
             with suppress(FileNotFoundError):
-                found = path.lstat()
-                if not stat.S_ISREG(found.st_mode) or _foreign(found):
-                    raise PermissionError(errno.EPERM, "not a file of this user's own", str(path))
-                _made_private(path, found)
+                _made_private(path, stat.S_ISREG, "not a file of this user's own")
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -132,32 +126,24 @@ def _connection(path: str, mode: str) -> sqlite3.Connection:
 
 
 def _flock(directory: int) -> None:
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if isinstance(error, BlockingIOError):  # else it is a network file system that locks no directories
-                raise
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):  # else it is a network file system that locks no directories
+            raise
 
 
-def _foreign(found: os.stat_result) -> bool:
-    return hasattr(os, "geteuid") and found.st_uid != os.geteuid()
-
-
-def _made_private(path: Path, found: os.stat_result) -> bool:
-    """Whether others had rights to `path`, which they no longer have."""
-    if os.name != "posix" or not found.st_mode & 0o077:
-        return False
-    path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
-    return True
+def _made_private(path: Path, is_kind: Callable[[int], bool], problem: str) -> bool:
+    """Whether others had rights to `path`, which they no longer have; PermissionError if it is not ours to use."""
+    found, posix = path.lstat(), os.name == "posix"
+    foreign = posix and found.st_uid != os.geteuid()
+    if foreign or not is_kind(found.st_mode) or found.st_mode & stat.S_ISVTX:
+        raise PermissionError(errno.EPERM, problem, str(path))
+    exposed = posix and found.st_mode & 0o077 != 0
+    if exposed:
+        path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
+    return exposed
 
 
 def _with_logs(path: str) -> list[str]:
     return [path, *(path + suffix for suffix in _LOGS)]
-
-
-def _stat(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path)  # noqa: PTH116 - asked for at every write: a Path costs twice as much
-    except FileNotFoundError:
-        return None

@@ -39,11 +39,10 @@ SETTINGS = """
 FIND = "SELECT key, expires, value FROM entries WHERE id = ?"
 HAS = "SELECT count(*) FROM entries WHERE id = ? AND key = ? AND (expires IS NULL OR expires > ?)"
 COUNT = "SELECT (SELECT count(*) FROM entries) - (SELECT count(*) FROM entries WHERE expires <= ?)"
-NEWEST = "SELECT max(used) FROM entries"
-TOUCH = "UPDATE entries SET used = max(?, 1 + (SELECT max(used) FROM entries)) WHERE id = ?"
+TOUCH = "UPDATE entries SET used = max(CAST(? * 1e6 AS INTEGER), 1 + (SELECT max(used) FROM entries)) WHERE id = ?"
 PUT = """
     INSERT INTO entries (id, used, expires, key, value)
-    VALUES (?, max(?, 1 + coalesce((SELECT max(used) FROM entries), 0)), ?, ?, ?)
+    VALUES (?, max(CAST(? * 1e6 AS INTEGER), 1 + coalesce((SELECT max(used) FROM entries), 0)), ?, ?, ?)
 """
 DROP = "DELETE FROM entries WHERE id = ?"
 DROP_ALIVE = "DELETE FROM entries WHERE id = ? AND key = ? AND (expires IS NULL OR expires > ?)"
@@ -56,16 +55,14 @@ def check_format(cursor: sqlite3.Cursor) -> None:
     """Raise `DatabaseError` unless the file is a cache, and `NotSupportedError` if it is a later release's."""
     application, version = pragma(cursor, "application_id"), pragma(cursor, "user_version")
     if application == APPLICATION and version > FORMAT:
-        raise sqlite3.NotSupportedError(
-            f"the file has format {version}, this release knows {FORMAT}: upgrade instructor"
-        )
+        raise sqlite3.NotSupportedError(f"the file has format {version}, not {FORMAT}: upgrade instructor to read it")
     if (application, version) != (APPLICATION, FORMAT):
         raise sqlite3.DatabaseError(f"application {application:#x}, format {version}: not a cache")
 
 
 def newest(cursor: sqlite3.Cursor) -> int:
     """The last place taken in the order of use."""
-    place = cursor.execute(NEWEST).fetchone()[0] or 0
+    place = cursor.execute("SELECT max(used) FROM entries").fetchone()[0] or 0
     if not (isinstance(place, int) and 0 <= place < 2**62):
         raise sqlite3.DatabaseError(f"an entry was used at {place!r}")
     return place
@@ -79,14 +76,12 @@ def shorten(cursor: sqlite3.Cursor, pages: int) -> None:
 
 def fold(cursor: sqlite3.Cursor) -> bool:
     """Bring the whole log into the file and cut it off; False while somebody reads from it."""
-    (busy, *_) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return not busy
+    return not pragma(cursor, "wal_checkpoint(TRUNCATE)")  # its first column is whether somebody was in the way
 
 
 def pragma(cursor: sqlite3.Cursor, name: str) -> int:
     """What SQLite says of the file."""
-    (value,) = cursor.execute(f"PRAGMA {name}").fetchone()
-    return int(value)
+    return int(cursor.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def tells_damage(error: Exception) -> bool:

@@ -32,17 +32,16 @@ class Thread:
     def open(self) -> tuple[sqlite3.Cursor, int]:
         """A new connection's cursor, and the last place taken in the order of use. The caller holds the lock."""
         with self.file.opening():
-            cursor = self.file.connect()
+            self.cursor = cursor = self.file.connect()
             try:
                 table.check_format(cursor)
                 newest = table.newest(cursor)  # also opens the log, which is part of the identity
                 cursor.executescript(table.SETTINGS)
             except BaseException:
-                _close(cursor)
+                self.close()
                 raise
             finally:
                 self.identity = self.file.identity()
-        self.cursor = cursor
         return cursor, newest
 
     def confirm(self) -> None:
@@ -52,23 +51,13 @@ class Thread:
 
     def close(self) -> None:
         """Close the connection, when whoever uses it is done."""
-        with self.lock:
-            self.let_go()
+        with self.lock, suppress(sqlite3.Error):
+            cursor, self.cursor = self.cursor, None
+            if cursor is not None:
+                cursor.close()  # a statement left in it, as an error leaves one, would keep SQLite from closing
+                cursor.connection.close()
 
-    def let_go(self) -> None:
-        """Close the connection. The caller holds the lock."""
-        cursor, self.cursor = self.cursor, None
-        if cursor is not None:
-            _close(cursor)
-
-    def __del__(self) -> None:
-        self.let_go()
-
-
-def _close(cursor: sqlite3.Cursor) -> None:
-    with suppress(sqlite3.Error):
-        cursor.close()  # a statement left in it, as an error leaves one, would keep SQLite from closing
-        cursor.connection.close()
+    __del__ = close
 
 
 class PerThread(threading.local):
@@ -78,9 +67,11 @@ class PerThread(threading.local):
         self.thread = Thread(file)
 
 
-def threads_of(file: CacheFile) -> list[Thread]:
-    """Every thread's way into `file`."""
-    return [thread for thread in _all() if thread.file is file]
+def close_all(file: CacheFile) -> None:
+    """Close every thread's connection to `file`."""
+    for thread in _all():
+        if thread.file is file:
+            thread.close()
 
 
 _threads: weakref.WeakValueDictionary[int, Thread] = weakref.WeakValueDictionary()
@@ -95,10 +86,10 @@ def _all() -> list[Thread]:
 
 def _before_fork() -> None:
     _gate.acquire()
-    for thread in _all():
+    _held.extend(_all())
+    for thread in _held:
         thread.lock.acquire()
-        thread.let_go()
-        _held.append(thread)
+        thread.close()
 
 
 def _after_fork() -> None:
