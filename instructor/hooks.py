@@ -11,10 +11,10 @@ A handler is a guest: what it raises becomes a warning and never reaches the cal
 from __future__ import annotations
 
 import inspect
-import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from functools import partialmethod
 from typing import Any
@@ -46,42 +46,31 @@ class HookName(str, Enum):
     """When an answer did not validate: handler(error, attempt_number=, max_attempts=, is_last_attempt=)."""
 
 
-# Writers replace a whole tuple, so readers need no lock. One lock for all instances is enough for what happens while a
-# program starts, and leaves instances that can be copied and pickled.
-_WRITING = threading.Lock()
-
-
 class Hooks:
     """The handlers of each hook, in the order in which they were added."""
 
     def __init__(self) -> None:
-        self._handlers: dict[HookName, tuple[Handler, ...]] = {}
+        # Adding to a list and taking from it are one step each, and who is called is copied first: no lock is needed.
+        self._handlers: dict[HookName, list[Handler]] = {name: [] for name in HookName}
 
     def on(self, hook_name: HookName | str, handler: Handler) -> None:
         """Call `handler` whenever the hook fires."""
-        name = self.get_hook_name(hook_name)
-        with _WRITING:
-            self._handlers[name] = (*self._handlers.get(name, ()), handler)
+        self._handlers[self.get_hook_name(hook_name)].append(handler)
 
     def off(self, hook_name: HookName | str, handler: Handler) -> None:
         """Take `handler` off, once; one that is not there is no error."""
-        name = self.get_hook_name(hook_name)
-        with _WRITING:
-            handlers = self._handlers.get(name, ())
-            if handler in handlers:
-                at = handlers.index(handler)
-                self._handlers[name] = handlers[:at] + handlers[at + 1 :]
+        handlers = self._handlers[self.get_hook_name(hook_name)]
+        with suppress(ValueError):
+            handlers.remove(handler)
 
     def clear(self, hook_name: HookName | str | None = None) -> None:
         """Take all handlers off that hook, or off all hooks."""
-        names = list(HookName) if hook_name is None else [self.get_hook_name(hook_name)]
-        with _WRITING:
-            for name in names:
-                self._handlers.pop(name, None)
+        for name in HookName if hook_name is None else [self.get_hook_name(hook_name)]:
+            self._handlers[name].clear()
 
     def any(self, hook_name: HookName) -> bool:
         """Whether anybody listens: a cheap question to ask before building the arguments."""
-        return bool(self._handlers.get(hook_name))
+        return bool(self._handlers[hook_name])
 
     def get_hook_name(self, hook_name: HookName | str) -> HookName:
         """The hook of that name; ValueError for an unknown one."""
@@ -94,7 +83,7 @@ class Hooks:
     def emit(self, hook_name: HookName | str, *args: Any, **kwargs: Any) -> None:
         """Call every handler of the hook; keywords that do not all fit a handler's signature are left out."""
         name = self.get_hook_name(hook_name)
-        for handler in self._handlers.get(name, ()):
+        for handler in tuple(self._handlers[name]):
             _call(name, handler, args, kwargs)
 
     emit_completion_arguments = partialmethod(emit, HookName.COMPLETION_KWARGS)
@@ -114,9 +103,8 @@ class Hooks:
         """Take over the handlers of `other`, after our own."""
         if not isinstance(other, Hooks):
             return NotImplemented
-        for name, handlers in list(other._handlers.items()):
-            for handler in handlers:
-                self.on(name, handler)
+        for name, handlers in other._handlers.items():
+            self._handlers[name] += handlers
         return self
 
     @classmethod
