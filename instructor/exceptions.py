@@ -19,6 +19,7 @@ InstructorError
 
 from __future__ import annotations
 
+import copyreg
 from typing import Any, NamedTuple
 
 from typing_extensions import Self
@@ -39,15 +40,15 @@ class FailedAttempt(NamedTuple):
 
 
 class InstructorError(Exception):
-    """The base of every error of this library; `failed_attempts` lists the attempts that led to it."""
+    """The base of every error of this library: with the attempts that led to it, and what the provider said last."""
 
-    def __init__(self, *args: Any, failed_attempts: list[FailedAttempt] | None = None):
+    def __init__(self, *args: Any, failed_attempts: list[FailedAttempt] | None = None, last_completion: Any = None):
         super().__init__(*args)
-        self.failed_attempts = failed_attempts
+        self.failed_attempts, self.last_completion = failed_attempts, last_completion
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled and copied whole, whatever its own `__init__` insists on."""
-        return _rebuilt, (type(self), self.args), self.__dict__
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined] - typeshed lacks it
 
     @classmethod
     def from_exception(cls, exception: Exception, failed_attempts: list[FailedAttempt] | None = None) -> Self:
@@ -62,24 +63,15 @@ class InstructorError(Exception):
         return _ATTEMPTS.format(attempts, super().__str__())
 
 
-def _rebuilt(kind: type[InstructorError], args: tuple[Any, ...]) -> InstructorError:
-    return kind.__new__(kind, *args)
-
-
 class IncompleteOutputException(InstructorError):
     """The provider stopped before the answer was whole: raise `max_tokens`, or ask for less."""
 
-    def __init__(self, *args: Any, last_completion: Any = None, message: str = _CUT_OFF, **kwargs: Any):
+    def __init__(self, *args: Any, message: str = _CUT_OFF, **kwargs: Any):
         super().__init__(*(args or (message,)), **kwargs)
-        self.last_completion = last_completion
 
 
 class RefusalError(InstructorError):
     """The model refused, or a filter withheld the answer; the message holds the provider's words."""
-
-    def __init__(self, *args: Any, last_completion: Any = None, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.last_completion = last_completion
 
 
 class InstructorRetryException(InstructorError):
@@ -88,7 +80,6 @@ class InstructorRetryException(InstructorError):
     def __init__(
         self,
         *args: Any,
-        last_completion: Any | None = None,
         messages: list[Any] | None = None,
         n_attempts: int,
         total_usage: Any,
@@ -96,7 +87,6 @@ class InstructorRetryException(InstructorError):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        self.last_completion = last_completion
         self.n_attempts, self.total_usage = n_attempts, total_usage
         self.messages, self.create_kwargs = messages, create_kwargs
 
@@ -149,24 +139,22 @@ class ClientError(InstructorError):
 class AsyncValidationError(InstructorError, ValueError):
     """Async validators refused a value; `errors` holds what each of them said."""
 
-    def __init__(self, message: str, *args: Any, errors: list[ValueError] | None = None, **kwargs: Any):
-        super().__init__(message, *args, **kwargs)
+    def __init__(self, *args: Any, errors: list[ValueError] | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         self.errors = errors or []
 
 
 class ResponseParsingError(InstructorError, ValueError):
     """The answer holds no payload: no tool call, no JSON; `raw_response` is what the provider said."""
 
-    def __init__(self, message: str, *args: Any, mode: str | None = None, raw_response: Any = None, **kwargs: Any):
-        super().__init__(message, *args, **kwargs)
+    def __init__(self, *args: Any, mode: str | None = None, raw_response: Any = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         self.mode, self.raw_response = mode, raw_response
 
 
 class MultimodalError(InstructorError, ValueError):
     """An image, a sound or a document cannot be sent."""
 
-    def __init__(
-        self, message: str, *args: Any, content_type: str | None = None, file_path: str | None = None, **kwargs: Any
-    ):
-        super().__init__(message, *args, **kwargs)
+    def __init__(self, *args: Any, content_type: str | None = None, file_path: str | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         self.content_type, self.file_path = content_type, file_path
