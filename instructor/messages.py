@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 _NEVER_TEMPLATES = frozenset({"assistant", "model", "chatbot", "tool", "function"})
+_SYSTEM = frozenset({"system", "developer"})
 _TEXT_KEYS = ("content", "parts", "message", "text")
 _TEXT_TYPES = frozenset({"message", "text", "input_text"})
 _MARKS = ("{{", "{%", "{#")
@@ -39,9 +40,7 @@ def render(messages: T, context: Mapping[str, Any] | None) -> T:
     """
     if not context:
         return messages
-    if isinstance(messages, str):
-        return cast("T", _text(messages, context, "messages"))
-    if isinstance(messages, dict):  # one message of Google's
+    if isinstance(messages, (str, dict)):  # a prompt, or one message of Google's
         return cast("T", _body(messages, context, "messages"))
     given = enumerate(cast("Iterable[Any]", messages))
     return cast("T", [_body(message, context, f"messages[{index}]") for index, message in given])
@@ -75,13 +74,9 @@ def _text(text: str, context: Mapping[str, Any], where: str) -> str:
 
 def split_system(messages: Iterable[Any]) -> tuple[list[Any], list[Any]]:
     """The contents of the system and developer messages, and all the other messages."""
-    contents, rest = [], []
-    for message in messages:
-        if _role(message) in {"system", "developer"}:
-            contents.append(message.get("content"))
-        else:
-            rest.append(message)
-    return contents, rest
+    messages = list(messages)
+    contents = [message.get("content") for message in messages if _role(message) in _SYSTEM]
+    return contents, [message for message in messages if _role(message) not in _SYSTEM]
 
 
 def fold(messages: Iterable[Any]) -> list[Any]:
