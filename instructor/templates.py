@@ -24,15 +24,14 @@ from jinja2.visitor import NodeTransformer
 MAX_VALUE = 1024 * 1024  # characters in one value, and in the result; what is no text counts as 8
 MAX_WORK = 16 * MAX_VALUE  # of the same, made along the way
 MAX_SECONDS = 0.1  # of this thread's processor time
-MAX_WIDTH = 65_536  # of what is centred, repeated, sliced ...; and bits of a power
 MAX_DEPTH = 32  # of a value
 MAX_TOKENS = 8000  # which bounds the time that compiling takes
 
 # What can give or cost as much as its first argument times this number, or times another argument's size or value.
 _AMPLIFIERS = {
     "*": 1, "batch": 1, "center": 1, "expandtabs": 1, "indent": 1, "join": 1, "ljust": 1, "replace": 1, "rjust": 1,
-    "round": 1, "slice": 1, "to_bytes": 1, "tojson": 1, "translate": 1, "zfill": 1,
-    "sum": 128, "title": 64, "urlize": 64, "wordwrap": 64,
+    "to_bytes": 1, "tojson": 1, "translate": 1, "zfill": 1,
+    "**": 128, "round": 128, "slice": 8, "sum": 128, "title": 64, "urlize": 64, "wordwrap": 64,
 }  # fmt: skip
 _CONTAINERS = (list, tuple, set, frozenset, dict, KeysView, ValuesView, ItemsView)
 _PASSED_BY_JINJA = (Context, nodes.EvalContext, Environment)
@@ -116,9 +115,7 @@ def _allow(name: str, first: Any, *others: Any) -> None:
 
 def _extent(argument: Any) -> int:
     """How much an argument can enlarge the result: a width by its value, all else by its size."""
-    if not isinstance(argument, int):
-        return _size(argument)
-    return abs(argument) if abs(argument) <= MAX_WIDTH else MAX_WORK
+    return abs(argument) if isinstance(argument, int) else _size(argument)
 
 
 def _formatted_size(template: str, values: Any) -> int:
@@ -146,8 +143,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(optimized=False)
         self.globals.pop("lipsum")  # text of any length, and of no use in a prompt
-        self.filters = {name: _metered(name, function) for name, function in self.filters.items()}
-        self.filters["weighed"] = _weighed  # the rewritten tree is full of it
+        metered = {name: _metered(name, function) for name, function in self.filters.items()}
+        self.filters = {**metered, "weighed": _weighed}  # the rewritten tree is full of the latter
 
     @staticmethod
     def concat(pieces: Iterable[str]) -> str:
@@ -155,11 +152,9 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return str(_weighed("".join(map(_weighed, pieces))))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        first, other = (right, left) if isinstance(left, int) else (left, right)
-        if not isinstance(first, (int, float)):
+        first, other = (right, left) if operator == "*" and isinstance(left, int) else (left, right)
+        if operator == "**" or not isinstance(first, (int, float)):
             _allow(operator, first, other)
-        elif operator == "**" and isinstance(left, int) and left.bit_length() * right > MAX_WIDTH:
-            raise SecurityError("the template makes a number of too many digits")
         return _weighed(super().call_binop(context, operator, left, right))
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
