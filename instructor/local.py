@@ -12,6 +12,7 @@ import importlib.util
 import os
 import threading
 import time
+from contextlib import closing, suppress
 from functools import lru_cache
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -83,23 +84,17 @@ def _shipped(package: str) -> Path:
 
 def _start(path: Path, model: str) -> Any:
     """A server that answers, on a port that the system picked."""
-    xllamacpp = _load()
     try:
+        import xllamacpp  # noqa: PLC0415 (it takes 34 MB that few users need)
+
         server = xllamacpp.Server(_settings(xllamacpp, path, model))
+    except ImportError as error:
+        raise ConfigurationError(_MISSING.format("the server (xllamacpp) is")) from error
     except RuntimeError as error:
         raise ConfigurationError(f"Check that {str(path)!r} is a whole .gguf file: llama.cpp says {error}") from error
     _keep(server)
     _wait(server.listening_address)
     return server
-
-
-def _load() -> Any:
-    """The package with the server, imported here because it takes 34 MB that few users need."""
-    try:
-        import xllamacpp  # noqa: PLC0415 (see the docstring)
-    except ImportError as error:
-        raise ConfigurationError(_MISSING.format("the server (xllamacpp) is")) from error
-    return xllamacpp
 
 
 def _settings(xllamacpp: Any, path: Path, model: str) -> Any:
@@ -143,23 +138,16 @@ def _wait(address: str) -> None:
 
 def _healthy(address: str) -> bool:
     """Ask without `urllib`, which would send even a loopback question to the proxy named in the environment."""
-    connection = HTTPConnection(urlsplit(address).netloc, timeout=1)
-    try:
+    with suppress(OSError, HTTPException), closing(HTTPConnection(urlsplit(address).netloc, timeout=1)) as connection:
         connection.request("GET", "/health")
         return connection.getresponse().status == 200  # noqa: PLR2004 (OK)
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
+    return False
 
 
 class _Running:
     """The servers of this process by weights, and the lock under which one is started."""
 
     def __init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
         self.lock = threading.Lock()
         self.servers: dict[Path, Any] = {}
 
@@ -167,4 +155,4 @@ class _Running:
 _running = _Running()
 if hasattr(os, "register_at_fork"):
     # A child of `fork` starts with no server: the threads, and the lock's holder, stayed with the parent.
-    os.register_at_fork(after_in_child=_running.begin)
+    os.register_at_fork(after_in_child=lambda: vars(_running).update(vars(_Running())))
