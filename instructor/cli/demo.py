@@ -70,9 +70,7 @@ class Both(BaseCache):
 
 def demo(
     model: Annotated[str, typer.Option(help="Which model to ask, such as openai/gpt-4o-mini.")] = "local/smollm2",
-    answers_from: Annotated[
-        Path | None, typer.Option(help="Ask with this DiskCache, and print JSON.", hidden=True)
-    ] = None,
+    answers_from: Annotated[Path | None, typer.Option(help="Print answers from this DiskCache.", hidden=True)] = None,
 ) -> None:
     """Ask a real language model three questions with typed answers, then ask them again: the cache answers."""
     try:
@@ -107,11 +105,10 @@ def ask_all(model: str, cache: BaseCache) -> list[Timing]:
 
 
 def _ask(client: Any, text: str, answer_type: Any, requests: list[Any]) -> Timing:
-    asked, question = len(requests), {"response_model": answer_type, "messages": [{"role": "user", "content": text}]}
-    start = time.perf_counter()
-    answer = client.create(**question)
+    question = [{"role": "user", "content": text}]
+    asked, start = len(requests), time.perf_counter()
+    answer, completion = client.create_with_completion(response_model=answer_type, messages=question)
     seconds = time.perf_counter() - start
-    _, completion = client.create_with_completion(**question)
     return Timing(repr(answer), seconds, tokens(completion.usage), len(requests) > asked)
 
 
