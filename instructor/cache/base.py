@@ -31,6 +31,10 @@ class BaseCache(ABC):
     def set(self, key: str, value: Any, ttl: int | None = None) -> None:
         """Store `value` under `key`, for `ttl` seconds when given, replacing what was there."""
 
+    def __bool__(self) -> bool:
+        """True, even when there is a `__len__` and it is 0: `if cache:` asks whether there is a cache."""
+        return True
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what this process knows of the cache."""
         return {name: value for name, value in self.__dict__.items() if name != "_shelf"}

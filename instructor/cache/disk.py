@@ -98,10 +98,6 @@ class DiskCache(BaseCache):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._run(self._count, (table.HAS, *_address(key))) > 0
 
-    def __bool__(self) -> bool:
-        """True, even when empty: `if cache:` asks whether there is a cache."""
-        return True
-
     def close(self) -> None:
         """Note what was read since the last write, and let go of the file. A closed cache opens again when used."""
         if self._touched:

@@ -92,10 +92,6 @@ class AutoCache(BaseCache):
             entry = self._entries.get(key)  # type: ignore[call-overload]
             return entry is not None and self._alive(entry)
 
-    def __bool__(self) -> bool:
-        """True, even when empty: `if cache:` asks whether there is a cache."""
-        return True
-
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
             return {**super().__getstate__(), "_entries": self._entries.copy(), "_lock": None}
