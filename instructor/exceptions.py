@@ -48,7 +48,7 @@ class InstructorError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled and copied whole, whatever its own `__init__` insists on."""
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined] - typeshed lacks it
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
     @classmethod
     def from_exception(cls, exception: Exception, failed_attempts: list[FailedAttempt] | None = None) -> Self:
