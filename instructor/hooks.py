@@ -45,6 +45,10 @@ class HookName(str, Enum):
     PARSE_ERROR = "parse:error"
     """When an answer did not validate: handler(error, attempt_number=, max_attempts=, is_last_attempt=)."""
 
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(f"Invalid hook name: {value} (known are {', '.join(cls)})")
+
 
 class Hooks:
     """The handlers of each hook, in the order in which they were added."""
@@ -74,11 +78,7 @@ class Hooks:
 
     def get_hook_name(self, hook_name: HookName | str) -> HookName:
         """The hook of that name; ValueError for an unknown one."""
-        try:
-            return HookName(hook_name)
-        except ValueError:
-            known = ", ".join(name.value for name in HookName)
-            raise ValueError(f"Invalid hook name: {hook_name} (known are {known})") from None
+        return HookName(hook_name)
 
     def emit(self, hook_name: HookName | str, *args: Any, **kwargs: Any) -> None:
         """Call every handler of the hook; keywords that do not all fit a handler's signature are left out."""
@@ -130,8 +130,7 @@ def _call(name: HookName, handler: Handler, args: tuple[Any, ...], kwargs: dict[
 
 
 def _fits(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    try:
+    with suppress(TypeError, ValueError):  # it does not fit, or it is built in and does not say
         inspect.signature(handler).bind(*args, **kwargs)
-    except (TypeError, ValueError):  # it does not fit, or it is built in and does not say
-        return False
-    return True
+        return True
+    return False
