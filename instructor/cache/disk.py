@@ -32,8 +32,6 @@ _DIGEST = 64
 """Characters of a SHA-256 digest."""
 _PRIME = 2**63 - 25
 """The largest prime in SQLite's integers: digests that differ in one place have different remainders."""
-_PAUSE = 0.001
-"""Seconds between two tries."""
 
 
 class DiskCache(BaseCache):
@@ -141,7 +139,7 @@ class DiskCache(BaseCache):
         if table.tells_damage(error):
             with suppress(BlockingIOError, FileNotFoundError):
                 self._file.set_aside(thread.identity, error)
-        time.sleep(_PAUSE)
+        time.sleep(0.001)
 
     def _now(self) -> float:
         """Seconds since 1970 that do not go back: where the clock does, time goes on from the latest that was seen."""
