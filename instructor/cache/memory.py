@@ -6,13 +6,18 @@ import math
 import os
 import threading
 import time
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from .base import BaseCache
 from .limits import lifetime, whole
+
+# One lock for all caches is enough for what takes less than a microsecond, and leaves caches that can be copied. A fork
+# waits for it: in the child nobody would be left to release it, or to finish counting.
+_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class _Entry(NamedTuple):
@@ -45,11 +50,11 @@ class AutoCache(BaseCache):
         self._honor_ttl = honor_ttl
         self._clock = clock
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._start()
+        self._bytes = 0
 
     def get(self, key: str) -> Any | None:
         """The value stored under `key`, which is now the one used last, or None."""
-        with self._lock:
+        with _lock:
             try:
                 value, _, expires = self._entries[key]
             except KeyError:
@@ -64,7 +69,7 @@ class AutoCache(BaseCache):
         """Store `value` under `key`, forgetting what was used longest ago where room is needed."""
         seconds = lifetime("ttl", ttl) if self._honor_ttl else None
         size = 0 if self._maxbytes == math.inf else _utf8_length(value)
-        with self._lock:
+        with _lock:
             self._drop(key)
             if size <= self._maxbytes and (seconds is None or seconds > 0):
                 self._entries[key] = _Entry(value, size, None if seconds is None else self._clock() + seconds)
@@ -74,37 +79,27 @@ class AutoCache(BaseCache):
 
     def delete(self, key: str) -> bool:
         """Forget what is under `key`; whether there was anything."""
-        with self._lock:
+        with _lock:
             return self._drop(key)
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
+        with _lock:
             self._entries.clear()
             self._bytes = 0
 
     def __len__(self) -> int:
-        with self._lock:
+        with _lock:
             return sum(map(self._alive, self._entries.values()))
 
     def __contains__(self, key: object) -> bool:
-        with self._lock:
+        with _lock:
             entry = self._entries.get(key)  # type: ignore[call-overload]
             return entry is not None and self._alive(entry)
 
     def __getstate__(self) -> dict[str, Any]:
-        with self._lock:
-            return {**super().__getstate__(), "_entries": self._entries.copy(), "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._start()
-
-    def _start(self) -> None:
-        """Begin with a lock that nobody holds, and with what the entries really add up to."""
-        self._lock = threading.Lock()
-        self._bytes = sum(entry.size for entry in self._entries.values())
-        _caches.add(self)
+        with _lock:
+            return {**super().__getstate__(), "_entries": self._entries.copy()}
 
     def _alive(self, entry: _Entry) -> bool:
         return entry.expires is None or entry.expires > self._clock()
@@ -120,16 +115,3 @@ def _utf8_length(value: object) -> int:
     if not isinstance(value, str):
         raise TypeError(f"a cache with maxbytes keeps str, got {type(value).__name__}")
     return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-
-
-_caches: weakref.WeakSet[AutoCache] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # A thread may have been inside the lock: in the child nobody is left to release it, or to finish counting.
-    for cache in list(_caches):
-        cache._start()  # noqa: SLF001 - the hook is this class's own
-
-
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
