@@ -8,11 +8,9 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from hashlib import blake2b
 from typing import Any, ClassVar, Literal, TypeVar
-
-from typing_extensions import Self
 
 from . import disk_table as table
 from .base import BaseCache
@@ -34,7 +32,7 @@ _PRIME = 2**63 - 25
 """The largest prime in SQLite's integers: digests that differ in one place have different remainders."""
 
 
-class DiskCache(BaseCache):
+class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
     """Answers in one SQLite file in `directory`, for every thread and process of this user.
 
     Nothing is touched before the first `get` or `set`. The files stay within `size_limit` bytes (down to some two
@@ -102,9 +100,6 @@ class DiskCache(BaseCache):
             with suppress(sqlite3.Error, OSError):
                 self._run(self._write, (lambda *_: None,))
         close_all(self._file)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

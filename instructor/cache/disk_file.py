@@ -21,7 +21,7 @@ if sys.platform != "win32":
     import fcntl
 
 NAME = "cache.sqlite3"
-_LOGS = ("-wal", "-shm", "-journal")
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 Identity: TypeAlias = "tuple[int, int, int]"
 """Device and number of a file, and the number of its log (0: none)."""
@@ -36,19 +36,18 @@ class CacheFile:
         self._log = self.path + "-wal"
 
     @contextmanager
-    def opening(self) -> Iterator[None]:
-        """See that there is a file, and that it is ours. While it is being opened nobody can put another in place."""
+    def opening(self) -> Iterator[sqlite3.Cursor]:
+        """A new connection's cursor: one that only reads where no log can be made beside the file.
+
+        First there is a file, and it is ours; and while it is being opened nobody can put another in place.
+        """
         self._own_directory()
         with self._lock():
             if not os.path.lexists(self.path):
                 self._begin()
             self._own_files()
-            yield
-
-    def connect(self) -> sqlite3.Cursor:
-        """A new connection's cursor: one that only reads where no log can be made beside the file."""
-        reading = "ro" if self.log()[1] else "ro&immutable=1"
-        return _connection(self.path, "rw" if os.access(self.directory, os.W_OK) else reading).cursor()
+            reading = "ro" if self.log()[1] else "ro&immutable=1"
+            yield _connection(self.path, "rw" if os.access(self.directory, os.W_OK) else reading).cursor()
 
     def set_aside(self, damaged: Identity | None, problem: Exception) -> None:
         """Move the `damaged` file out of the way, unless somebody already did."""
@@ -56,9 +55,9 @@ class CacheFile:
             if damaged is None or self.identity()[:2] != damaged[:2]:  # the last to close removes the log
                 return
             aside = f"{self.path}.corrupt-{time.time_ns()}"
-            for old, new in zip(_with_logs(self.path), _with_logs(aside), strict=True):
+            for suffix in _SUFFIXES:
                 with suppress(FileNotFoundError):
-                    Path(old).rename(new)
+                    Path(self.path + suffix).rename(aside + suffix)
         warnings.warn(f"{self.path} is damaged ({problem}): it was moved to {aside}.", CacheWarning, stacklevel=2)
 
     def identity(self) -> Identity:
@@ -90,9 +89,9 @@ class CacheFile:
 
     def _own_files(self) -> None:
         """Refuse files that others put there; make private what is ours."""
-        for path in map(Path, _with_logs(self.path)):
+        for suffix in _SUFFIXES:
             with suppress(FileNotFoundError):
-                _made_private(path, stat.S_ISREG, "not a file of this user's own")
+                _made_private(Path(self.path + suffix), stat.S_ISREG, "not a file of this user's own")
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -110,8 +109,8 @@ class CacheFile:
     def _begin(self) -> None:
         """Put an empty cache in place, in one step: so an empty file at the path is always a damaged one."""
         new = self.path + ".new"
-        for left in (*_with_logs(new), *_with_logs(self.path)[1:]):  # a log that stayed behind would be replayed
-            Path(left).unlink(missing_ok=True)
+        for left in [new, *(path + log for path in (new, self.path) for log in _SUFFIXES[1:])]:
+            Path(left).unlink(missing_ok=True)  # a log that stayed behind would be replayed
         Path(new).touch(0o600, exist_ok=False)
         with closing(_connection(new, "rw")) as db:
             db.executescript(table.BEGIN)
@@ -143,7 +142,3 @@ def _made_private(path: Path, is_kind: Callable[[int], bool], problem: str) -> b
     if exposed:
         path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
     return exposed
-
-
-def _with_logs(path: str) -> list[str]:
-    return [path, *(path + suffix for suffix in _LOGS)]

@@ -31,8 +31,8 @@ class Thread:
 
     def open(self) -> tuple[sqlite3.Cursor, int]:
         """A new connection's cursor, and the last place taken in the order of use. The caller holds the lock."""
-        with self.file.opening():
-            self.cursor = cursor = self.file.connect()
+        with self.file.opening() as cursor:
+            self.cursor = cursor
             try:
                 table.check_format(cursor)
                 newest = table.newest(cursor)  # also opens the log, which is part of the identity
