@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
@@ -60,11 +61,11 @@ def openai_moderation(client: Any) -> Callable[[str], str]:
     """A validator that refuses what OpenAI's moderation flags."""
 
     def validate(value: str) -> str:
-        result = client.moderations.create(input=value).results[0]
-        if result.flagged:
-            names = [name for name, flagged in dict(result.categories).items() if flagged]
-            raise ValueError(f"`{value}` was flagged for {', '.join(names)}")
-        return value
+        (result,) = client.moderations.create(input=value).results
+        if not result.flagged:
+            return value
+        names = [name for name, flagged in result.categories if flagged]
+        raise ValueError(f"`{value}` was flagged for {', '.join(names)}")
 
     return validate
 
@@ -81,20 +82,17 @@ class AsyncValidationContext:
 
 def async_field_validator(field: str, *fields: str) -> Callable[[F], F]:
     """Mark a method as the async validator of some fields, for `run_async_validators`: its result is their value."""
-    return _marked(field, *fields)
+    return partial(_marked, (field, *fields))
 
 
 def async_model_validator() -> Callable[[F], F]:
     """Mark a method as an async validator of the whole model, for `run_async_validators`."""
-    return _marked()
+    return partial(_marked, ())
 
 
-def _marked(*fields: str) -> Callable[[F], F]:
-    def mark(function: F) -> F:
-        vars(function)[ASYNC_MARK] = fields
-        return function
-
-    return mark
+def _marked(fields: tuple[str, ...], function: F) -> F:
+    vars(function)[ASYNC_MARK] = fields
+    return function
 
 
 async def run_async_validators(value: Any, *, context: dict[str, Any] | None = None) -> Any:
@@ -103,31 +101,26 @@ async def run_async_validators(value: Any, *, context: dict[str, Any] | None = N
     Raises:
         AsyncValidationError: some refused; `errors` holds what each said.
     """
-    info = AsyncValidationContext(context or {})
-    errors = [error for model in _models(value) async for error in _refusals(model, info)]
+    errors = [error async for error in _refusals(value, AsyncValidationContext(context or {}))]
     if errors:
         said = "; ".join(map(str, errors))
         raise AsyncValidationError(f"Async validation failed for {type(value).__name__}: {said}", errors=errors)
     return value
 
 
-def _models(value: Any) -> Iterator[BaseModel]:
-    """The models in a value, those inside others first."""
+async def _refusals(value: Any, info: AsyncValidationContext) -> AsyncIterator[ValueError]:
+    """What the validators of the models in a value say, those of inner ones first."""
     inner = vars(value) if isinstance(value, BaseModel) else value
     for part in inner.values() if isinstance(inner, dict) else inner if isinstance(inner, (list, tuple, set)) else ():
-        yield from _models(part)
-    if isinstance(value, BaseModel):
-        yield value
-
-
-async def _refusals(model: BaseModel, info: AsyncValidationContext) -> AsyncIterator[ValueError]:
-    for function in waiting(type(model)):
+        async for error in _refusals(part, info):
+            yield error
+    for function in waiting(type(value)):
         fields = vars(function)[ASYNC_MARK]
         given = [info] if len(inspect.signature(function).parameters) > 1 + bool(fields) else []
         try:
             for name in fields:
-                model.__dict__[name] = await function(type(model), getattr(model, name), *given)
+                value.__dict__[name] = await function(type(value), getattr(value, name), *given)
             if not fields:
-                await function(model, *given)
+                await function(value, *given)
         except ValueError as error:
             yield error
