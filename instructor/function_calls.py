@@ -15,7 +15,7 @@ from .answer import judge
 from .endpoint import dialect_of
 from .mode import Mode, core
 from .patching import row_of
-from .providers import Provider
+from .providers import Provider, row_in
 from .schema import GOOGLE, fit
 from .shape import Shape, compile_shape
 
@@ -51,7 +51,7 @@ def loaded(shape: Shape, completion: Any, mode: Mode, provider: Provider, **how:
     """What a completion says, in the shape; the name of a legacy mode says whose completion it is."""
     maker = mode.name.partition("_")[0].lower()
     provider = next((known for known in Provider if known.value == maker), provider)
-    reply = dialect_of(row_of(provider)).read(completion)
+    reply = dialect_of(row_in(row_of(provider), core(mode))).read(completion)
     return shape.load(judge(core(mode), shape.name, reply, completion), **how)
 
 

@@ -557,6 +557,7 @@ def test_a_model_reads_itself_out_of_a_completion(name, mode, provider):
         ("openai", Mode.TOOLS, "parse_tools"),
         ("openai", Mode.TOOLS, "parse_functions"),
         ("openai", Mode.JSON, "parse_json"),
+        ("openai", Mode.RESPONSES_TOOLS, "parse_responses_tools"),
         ("anthropic", Mode.TOOLS, "parse_anthropic_tools"),
         ("anthropic", Mode.JSON, "parse_anthropic_json"),
         ("google", Mode.TOOLS, "parse_genai_tools"),
