@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Generic, TypeVar, Union
+from collections.abc import Iterator
+from typing import Any, Union
 
 from ..function_calls import generate_openai_schema, loaded
 from ..mode import Mode
@@ -11,30 +11,28 @@ from ..parallel import compile_parallel
 from ..providers import Provider
 from ..shape import models_in
 
-T = TypeVar("T")
 
-
-class ParallelBase(Generic[T]):
+class ParallelBase:
     """Reads completions that call `models`; `registry` has those by name."""
 
-    def __init__(self, *models: type[T]) -> None:
+    def __init__(self, *models: Any) -> None:
         self.models = models
         self.registry = {model.__name__: model for model in models}
 
     def from_response(
         self, response: Any, mode: Mode, validation_context: Any = None, strict: bool | None = None
-    ) -> Iterator[T]:
+    ) -> Iterator[Any]:
         """Each call as its model."""
         shape: Any = compile_parallel(list[Union[self.models]])  # type: ignore[name-defined]  # noqa: UP007
         return iter(loaded(shape, response, mode, Provider.OPENAI, context=validation_context, strict=strict))
 
 
-def ParallelModel(typehint: type[Iterable[T]]) -> ParallelBase[T]:  # noqa: N802  it stands where classes stand
+def ParallelModel(typehint: Any) -> ParallelBase:  # noqa: N802  it stands where classes stand
     """What reads the calls that `Iterable[A | B]` asks for."""
     return ParallelBase(*get_types_array(typehint))
 
 
-def get_types_array(typehint: type[Iterable[T]]) -> tuple[type[T], ...]:
+def get_types_array(typehint: Any) -> tuple[Any, ...]:
     """The models in `Iterable[A | B]`.
 
     Raises:
@@ -44,7 +42,6 @@ def get_types_array(typehint: type[Iterable[T]]) -> tuple[type[T], ...]:
     return models_in(typehint)
 
 
-def handle_parallel_model(typehint: type[Iterable[T]]) -> list[dict[str, Any]]:
+def handle_parallel_model(typehint: Any) -> list[dict[str, Any]]:
     """The models in `Iterable[A | B]` as tools of OpenAI's."""
-    models: Any = get_types_array(typehint)
-    return [{"type": "function", "function": generate_openai_schema(model)} for model in models]
+    return [{"type": "function", "function": generate_openai_schema(model)} for model in get_types_array(typehint)]

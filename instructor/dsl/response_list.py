@@ -39,3 +39,6 @@ class ListResponse(list[T]):
         copy = type(self)(items)
         vars(copy).update(vars(self))
         return copy
+
+
+ResponseList = ListResponse
