@@ -457,6 +457,18 @@ def test_the_model_around_a_plain_value():
     assert prepare_response_model(None) is None
 
 
+def test_a_part_of_a_list_knows_its_completion(provider):
+    """Slices keep what came with the list."""
+    say(provider, [LODZ, NEWS, PARIS])
+
+    made = ask(parallel("openai", provider), response_model=Both, messages=ASK)[1:]
+
+    assert type(made) is ListResponse
+    assert made == EXPECTED[1:]
+    assert made.get_raw_response().id == "chatcmpl-1"
+    assert made.get_total_usage().total_tokens == 15
+
+
 def test_a_list_may_be_iterated_over_in_either_way(provider):
     """`async for` over the list that was awaited gives its items."""
     provider.say('{"tasks": [{"city": "Rome"}, {"city": "Oslo"}]}')

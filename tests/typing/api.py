@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
 import instructor
-from instructor import AsyncInstructor, Instructor, Mode, from_openai, from_provider
+from instructor import (
+    AsyncInstructor,
+    CitationMixin,
+    Instructor,
+    Maybe,
+    Mode,
+    ResponseSchema,
+    from_openai,
+    from_provider,
+    generate_openai_schema,
+    llm_validator,
+    response_schema,
+)
 from instructor.cache import AutoCache, BaseCache, DiskCache, make_cache_key
 from instructor.exceptions import InstructorRetryException
 from instructor.models import KnownModelName
@@ -19,6 +32,34 @@ class User(BaseModel):
 
     name: str
     age: int
+
+
+@response_schema
+class City(BaseModel):
+    """A decorated model is still the same model."""
+
+    name: str
+
+
+class Fact(CitationMixin):
+    """Something that is known, and where it is said."""
+
+    text: str
+
+
+def checked(client: Instructor, fact: Fact, completion: Any) -> list[str]:
+    """Shapes have the types that they look to have."""
+    city: City = client.create(response_model=City, messages=MESSAGES)
+    check: Callable[[str], str] = llm_validator("a city", client)
+    described: dict[str, Any] = generate_openai_schema(City)
+    tool: Tool = Tool.from_response(completion)
+    return [*fact.substring_quotes, check(city.name), described["name"], Tool.openai_schema["name"], tool.name]
+
+
+class Tool(ResponseSchema):
+    """A model that describes itself."""
+
+    name: str
 
 
 class DictCache(BaseCache):
@@ -56,7 +97,8 @@ def ask_sync(client: Instructor) -> None:
     union: User | int = client.create(response_model=User | int, messages=MESSAGES)
     plain: Any = client.create(response_model=None, messages=MESSAGES)
     answer, completion = client.create_with_completion(response_model=User, messages=MESSAGES)
-    print(user.name, same.age, number + 1, users[0].age, union, plain, answer, completion)
+    perhaps: User | None = client.create(response_model=Maybe(User), messages=MESSAGES).result
+    print(perhaps, user.name, same.age, number + 1, users[0].age, union, plain, answer, completion)
 
 
 async def ask_async(client: AsyncInstructor) -> None:
