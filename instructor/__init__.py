@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from . import exceptions, hooks
     from .client import AsyncInstructor, Instructor
     from .dsl.citation import CitationMixin
+    from .dsl.iterable import IterableModel
     from .dsl.maybe import Maybe
+    from .dsl.partial import Partial
     from .factories import (
         from_anthropic,
         from_anyscale,
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
     from .validators import llm_validator, openai_moderation
 
 __version__ = "1.18.0"
-__all__ = ["AsyncInstructor", "CitationMixin", "Instructor", "Maybe", "Mode", "OpenAISchema", "Provider"]
-__all__ += ["ResponseSchema", "apatch", "exceptions"]
+__all__ = ["AsyncInstructor", "CitationMixin", "Instructor", "IterableModel", "Maybe", "Mode", "OpenAISchema"]
+__all__ += ["Partial", "Provider", "ResponseSchema", "apatch", "exceptions"]
 __all__ += ["from_anthropic", "from_anyscale", "from_cerebras", "from_databricks", "from_deepseek", "from_fireworks"]
 __all__ += ["from_genai", "from_groq", "from_litellm", "from_openai", "from_openrouter", "from_perplexity"]
 __all__ += ["from_provider", "from_together", "generate_anthropic_schema", "generate_gemini_schema"]
@@ -56,8 +58,13 @@ if DOORMAN not in sys.meta_path:  # it is, where this module is reloaded
     sys.meta_path.append(DOORMAN)
 
 _ROOMS = {"Mode": "mode", "Provider": "providers", "apatch": "patching", "patch": "patching"}
-_ROOMS |= {"CitationMixin": "dsl.citation", "Maybe": "dsl.maybe", "llm_validator": "validators"}
-_ROOMS["openai_moderation"] = "validators"
+_ROOMS |= {
+    "CitationMixin": "dsl.citation",
+    "IterableModel": "dsl.iterable",
+    "Maybe": "dsl.maybe",
+    "Partial": "dsl.partial",
+}
+_ROOMS |= {"llm_validator": "validators", "openai_moderation": "validators"}
 
 
 def _room(name: str) -> str:

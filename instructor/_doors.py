@@ -25,9 +25,10 @@ _COPIES = ("anyscale", "databricks", "deepseek", "together")
 _MAKERS = _in("factories", *(f"from_{name}" for name in _SDKS + _COPIES))
 _CORE = _in("client", "AsyncInstructor", "Instructor") | _in("hooks", "HookName", "Hooks")
 _IS_ASYNC = _in("patching", "is_async")
-_JSON = {"extract_json_from_codeblock": "jsontext:find"}
-DSL = _in("dsl.citation", "CitationMixin") | _in("dsl.maybe", "Maybe")
-DSL |= _in("dsl.response_list", "ListResponse", "ResponseList")
+_JSON = _in("jsontext", "extract_json_from_stream", "extract_json_from_stream_async")
+_JSON |= {"extract_json_from_codeblock": "jsontext:find"}
+DSL = _in("dsl.citation", "CitationMixin") | _in("dsl.iterable", "IterableModel") | _in("dsl.maybe", "Maybe")
+DSL |= _in("dsl.partial", "Partial") | _in("dsl.response_list", "ListResponse", "ResponseList")
 DSL |= _in("dsl.simple_type", "ModelAdapter", "is_simple_type")
 _SCHEMAS = _in("function_calls", *(f"generate_{api}_schema" for api in ("anthropic", "gemini", "openai")))
 _TYPES = _in("dsl.simple_type", "is_simple_type", "prepare_response_model") | {"is_typed_dict": "shape:is_typeddict"}
@@ -67,7 +68,7 @@ for _old in ("instructor.validation", "instructor.v2.validation"):
     DOORS |= {_old: _VALIDATORS | _WAITING, f"{_old}.llm_validators": _VALIDATORS, f"{_old}.async_validators": _WAITING}
 for _core in ("instructor.core", "instructor.v2.core"):
     DOORS |= {f"{_core}.{name}": room for name, room in _ROOMS.items()}
-for _name in ("citation", "maybe", "parallel", "response_list", "simple_type"):
+for _name in ("citation", "iterable", "maybe", "parallel", "partial", "response_list", "simple_type"):
     DOORS[f"instructor.v2.dsl.{_name}"] = f"dsl.{_name}"
 for _name in _SDKS:
     DOORS |= {f"instructor.v2.providers.{_name}": _MAKERS, f"instructor.v2.providers.{_name}.client": "factories"}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -78,6 +78,19 @@ class Finder:
                 self._over, text = True, text[: token.end()]
                 break
         return _escaped(text)[len(opened) :]
+
+
+def extract_json_from_stream(pieces: Iterable[str]) -> Iterator[str]:
+    """The JSON document in a text that comes in pieces, as it comes."""
+    return filter(None, map(Finder().feed, pieces))
+
+
+async def extract_json_from_stream_async(pieces: AsyncIterable[str]) -> AsyncIterator[str]:
+    """The same, of pieces that are waited for."""
+    finder = Finder()
+    async for piece in pieces:
+        if found := finder.feed(piece):
+            yield found
 
 
 class _Document(NamedTuple):

@@ -1,5 +1,6 @@
 """Rules of finding the JSON document in an answer."""
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instructor import jsontext
 from instructor.jsontext import MAX_DEPTH, MAX_LENGTH, find
 
 MESSY = Path(__file__).parents[1].parent / "shared" / "recorded" / "messy_json.json"
@@ -232,3 +234,18 @@ def test_a_large_document_is_found_quickly(name):
 
     assert text[text.index("{") :].replace("\n", "\\n") == find(text)
     assert seconds(lambda: find(text)) < 0.2
+
+
+def test_json_out_of_a_stream_of_text():
+    """The document is handed on as it comes, without what stands around it, from either kind of stream."""
+    pieces = ['Here: ```json\n{"a', '": 1}', "\n``` Bye"]
+
+    async def stream():
+        for piece in pieces:
+            yield piece
+
+    async def collected():
+        return [piece async for piece in jsontext.extract_json_from_stream_async(stream())]
+
+    assert list(jsontext.extract_json_from_stream(pieces)) == ['{"a', '": 1}']
+    assert asyncio.run(collected()) == ['{"a', '": 1}']
