@@ -74,7 +74,7 @@ class Shape(msgspec.Struct, frozen=True, eq=False):
             shown = self.model if self._field is None else self.model.model_fields[self._field].annotation
             return snapshots(shown, load, self._field, **how)
         if IterableBase in getattr(self.wanted, "__mro__", ()):
-            return cast("Reader", self.wanted.reader(**how))
+            return Items(self.wanted.task_type, "tasks", lambda text: load(text).tasks, **how)
         if self._field is None or get_origin(self.wanted) not in _LISTS:
             raise TypeError(f"{self.wanted!r} has no items to stream; ask for Iterable[...] of it, or for partials.")
         return Items(get_args(self.wanted)[0], self._field, load, **how)

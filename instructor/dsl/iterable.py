@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, ClassVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, Field, TypeAdapter, create_model
 from pydantic_core import from_json
 
 from ..reader import Node, Tree, read, read_async
+from .streaming import Streamed, known
 
 
 class Items:
@@ -69,27 +70,34 @@ class Items:
         return items.end is not None and not self._stopped and len(self._given) == len(items.members)
 
 
-class IterableBase:
+class IterableBase(Streamed):
     """What the classes that `IterableModel` makes have in common."""
 
     task_type: ClassVar[Any]
 
     @classmethod
-    def reader(cls, **how: Any) -> Items:
-        """A reader of the tasks; `how` is the `context` and the strictness of validation."""
-        how = {name: value for name, value in how.items() if name in {"context", "strict"}}
-        model: Any = cls
+    def _reader(cls, **how: Any) -> Items:
+        """A reader of the tasks; `how` is the `context` and the strictness of validation, others are ignored."""
+        how, model = known(how), cast("Any", cls)
         return Items(cls.task_type, "tasks", lambda text: model.model_validate_json(text, **how).tasks, **how)
 
     @classmethod
     def tasks_from_chunks(cls, json_chunks: Iterable[str], **kwargs: Any) -> Iterator[Any]:
         """The tasks of a document that comes in pieces."""
-        return read(cls.reader(**kwargs), json_chunks)
+        return read(cls._reader(**kwargs), json_chunks)
 
     @classmethod
     def tasks_from_chunks_async(cls, json_chunks: AsyncIterable[str], **kwargs: Any) -> AsyncIterator[Any]:
         """The same, of pieces that are waited for."""
-        return read_async(cls.reader(**kwargs), json_chunks)
+        return read_async(cls._reader(**kwargs), json_chunks)
+
+    @staticmethod
+    def get_object(s: str, _stack: int = 0) -> tuple[str | None, str]:
+        """The first value of a text, if it is whole, and what follows it."""
+        tree = Tree()
+        tree.feed(s)
+        whole = tree.root and tree.root.end
+        return (tree.text(tree.root), s[whole:]) if whole else (None, s)
 
 
 def IterableModel(  # noqa: N802 - a function under the name that users know

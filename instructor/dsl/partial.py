@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from ..reader import read, read_async
 from ..snapshots import Form, ModelForm, Snapshots, form_of
+from .streaming import Streamed, known
 
 MEMO = "__instructor_partial__"
 
@@ -31,7 +32,7 @@ def _form(wanted: type[BaseModel]) -> Form:
     return cast("Form", partial_of(wanted).__form__)
 
 
-class PartialBase(Generic[T]):
+class PartialBase(Streamed, Generic[T]):
     """What the classes `Partial[M]` have in common."""
 
     __wanted__: ClassVar[type[BaseModel]]
@@ -46,20 +47,20 @@ class PartialBase(Generic[T]):
         return cls  # type: ignore[return-value]
 
     @classmethod
-    def reader(cls, **how: Any) -> Snapshots:
-        """A reader of snapshots; `how` is the `context` and the strictness of validation."""
-        how = {name: value for name, value in how.items() if name in {"context", "strict"}}
+    def _reader(cls, **how: Any) -> Snapshots:
+        """A reader of snapshots; `how` is the `context` and the strictness of validation, others are ignored."""
+        how = known(how)
         return snapshots(cls.__wanted__, lambda text: cls.__wanted__.model_validate_json(text, **how), **how)
 
     @classmethod
     def model_from_chunks(cls, json_chunks: Iterable[str], **kwargs: Any) -> Iterator[T]:
         """The snapshots of a document that comes in pieces; the last is an instance of the model itself."""
-        return read(cls.reader(**kwargs), json_chunks)
+        return read(cls._reader(**kwargs), json_chunks)
 
     @classmethod
     def model_from_chunks_async(cls, json_chunks: AsyncIterable[str], **kwargs: Any) -> AsyncIterator[T]:
         """The same, of pieces that are waited for."""
-        return read_async(cls.reader(**kwargs), json_chunks)
+        return read_async(cls._reader(**kwargs), json_chunks)
 
 
 def partial_of(wanted: type[BaseModel]) -> Any:

@@ -1,0 +1,57 @@
+"""Which parts of a JSON text are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic_core import from_json
+
+from ..reader import Node, Tree
+
+
+class JsonCompleteness:
+    """Tells which values of the text that was analysed last are complete, by paths such as `user.tags[0]`."""
+
+    def __init__(self) -> None:
+        self._complete: set[str] = set()
+        self._root_complete = False
+
+    def analyze(self, json_str: str) -> None:
+        """Look at a text."""
+        tree = Tree()
+        tree.feed(json_str)
+        self._root_complete = is_json_complete(json_str)
+        self._complete = {path for path, node in _nodes("", tree.root) if node.end is not None}
+
+    def is_root_complete(self) -> bool:
+        """Whether the text is a whole document."""
+        return self._root_complete
+
+    def is_path_complete(self, path: str) -> bool:
+        """Whether the value at a path is complete; the path of the document is empty."""
+        return path in self._complete if path else self._root_complete
+
+    def get_complete_paths(self) -> set[str]:
+        """The paths of all values that are complete."""
+        return {*self._complete}
+
+
+def is_json_complete(json_str: str) -> bool:
+    """Whether a text is a whole JSON document."""
+    try:
+        from_json(json_str)
+    except ValueError:
+        return False
+    return True
+
+
+def _nodes(path: str, node: Node | None) -> Iterator[tuple[str, Node]]:
+    if node is None:
+        return
+    yield path, node
+    if node.kind == "[":
+        for index, child in enumerate(node.members):
+            yield from _nodes(f"{path}[{index}]", child)
+    elif node.kind == "{":
+        for key, child in node.members.items():
+            yield from _nodes(f"{path}.{key}" if path else key, child)

@@ -1,0 +1,79 @@
+"""The text of an SDK's stream, for those who hold the stream themselves."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any
+
+from ..jsontext import Finder
+from ..mode import Mode, core
+from ..reader import Reader, read, read_async
+
+_DIALECTS = {"anthropic": "anthropic", "google": "google"}
+"""By the package that an event's class is from; others are taken for OpenAI's."""
+
+
+class Streamed:
+    """What `Partial[M]` and the classes of `IterableModel` can do with streams."""
+
+    @classmethod
+    def _reader(cls, **how: Any) -> Reader:
+        """A reader of what is shown; `how` is the `context` and the strictness of validation, others are ignored."""
+        raise NotImplementedError
+
+    @classmethod
+    def extract_json(
+        cls, completion: Iterable[Any], stream_extractor: Any, on_event: Callable[[Any], Any] | None = None
+    ) -> Iterator[str]:
+        """The pieces of the document in a stream, as an extractor takes them out, or as the mode has them."""
+        if not isinstance(stream_extractor, Mode):
+            yield from stream_extractor(completion)
+            return
+        hear = _ears(stream_extractor, on_event)
+        for event in completion:
+            yield hear(event)
+
+    @classmethod
+    async def extract_json_async(
+        cls, completion: AsyncIterable[Any], stream_extractor: Any, on_event: Callable[[Any], Any] | None = None
+    ) -> AsyncIterator[str]:
+        """The same, of a stream that is waited for."""
+        hear = _ears(stream_extractor, on_event) if isinstance(stream_extractor, Mode) else None
+        async for event in completion if hear else stream_extractor(completion):
+            yield hear(event) if hear else event
+
+    @classmethod
+    def from_streaming_response(cls, completion: Iterable[Any], stream_extractor: Any, **kwargs: Any) -> Iterator[Any]:
+        """What is shown of a stream."""
+        return read(cls._reader(**kwargs), cls.extract_json(completion, stream_extractor))
+
+    @classmethod
+    def from_streaming_response_async(
+        cls, completion: AsyncIterable[Any], stream_extractor: Any, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """The same, of a stream that is waited for."""
+        return read_async(cls._reader(**kwargs), cls.extract_json_async(completion, stream_extractor))
+
+
+def known(how: dict[str, Any]) -> dict[str, Any]:
+    """What validation can be told."""
+    return {name: value for name, value in how.items() if name in {"context", "strict"}}
+
+
+def _ears(mode: Mode, on_event: Callable[[Any], Any] | None) -> Callable[[Any], str]:
+    """What hears the document in the events of a mode; whether the dialect is another shows in the first event."""
+    listener: Any = None
+    found = Finder().feed if mode in Mode.json_modes() else str
+
+    def hear(event: Any) -> str:
+        nonlocal listener
+        if listener is None:
+            package = type(event).__module__.partition(".")[0]
+            room = "responses" if core(mode) is Mode.RESPONSES_TOOLS else _DIALECTS.get(package, "openai")
+            listener = importlib.import_module(f"..dialects.{room}", __package__).Listener(core(mode))
+        if on_event and "reasoning" in str(getattr(event, "type", "")):
+            on_event(event)
+        return found(listener.hear(event))
+
+    return hear
