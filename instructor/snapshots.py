@@ -17,8 +17,9 @@ from .reader import WORD, Node, Tree
 LARGE = 4096
 """From this weight of what is open, it is shown again only when some more has arrived, which keeps the work linear."""
 SHARE = 64
-MEMBER = 32
-"""What a member of an open list or object weighs, in characters."""
+WEIGHTS = {"[": 2, "{": 16}
+"""What a member of an open list or object weighs, in characters of an open string; an open one itself weighs OPEN."""
+OPEN = 256
 
 _Class = type(BaseModel)
 
@@ -74,7 +75,7 @@ class Snapshots:
 
     def _is_early(self) -> bool:
         weight = sum(
-            self.tree.length - node.start if node.kind == '"' else MEMBER + MEMBER * len(node.members)
+            OPEN + len(node.members) * WEIGHTS[node.kind] if node.kind in WEIGHTS else self.tree.length - node.start
             for node in self.tree.path
         )
         return weight > LARGE and (self.tree.length - self._shown_at) * SHARE < weight

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from functools import partial
+from enum import Enum
 from typing import Annotated, Any, ClassVar, Generic, Optional, TypeVar, cast
 
 from pydantic import BaseModel, Field, SerializeAsAny, create_model
-from pydantic.fields import FieldInfo
+from pydantic.fields import FieldInfo, ModelPrivateAttr
 from pydantic_core import PydanticUndefined
 
 from ..reader import read, read_async
@@ -82,7 +83,7 @@ def _make(wanted: type[BaseModel]) -> Any:
     bases: Any = (wanted, PartialBase)
     naming: dict[str, Any] = {"__base__": bases, "__doc__": wanted.__doc__, "__module__": wanted.__module__}
     made: Any = create_model(f"Partial{wanted.__name__}", **naming, **fields)
-    made.__wanted__, made.__form__ = wanted, ModelForm(wanted, partial(_built, made), _form)
+    made.__wanted__, made.__form__ = wanted, ModelForm(wanted, _Builder(made), _form)
     return made
 
 
@@ -98,23 +99,44 @@ def _optional(field: FieldInfo) -> tuple[Any, Any]:
     return Annotated[Optional[field.annotation], as_it_is], Field(**facts)  # noqa: UP045
 
 
-def _built(cls: Any, values: dict[str, Any], extra: dict[str, Any]) -> Any:
-    """An instance that nothing has validated. `model_construct` would run the user's `model_post_init`."""
-    made = cls.__new__(cls)
-    blanks = {name: _default(field) for name, field in cls.model_fields.items() if name not in values}
-    private = {name: attribute.get_default() for name, attribute in cls.__private_attributes__.items()}
-    object.__setattr__(made, "__dict__", {name: {**blanks, **values}[name] for name in cls.model_fields})
-    object.__setattr__(made, "__pydantic_fields_set__", {*values, *extra})
-    object.__setattr__(made, "__pydantic_extra__", extra if cls.model_config.get("extra") == "allow" else None)
-    known = {name: value for name, value in private.items() if value is not PydanticUndefined}
-    object.__setattr__(made, "__pydantic_private__", known if private else None)
-    return made
+class _Builder:
+    """Makes instances that nothing has validated. `model_construct` would run the user's `model_post_init`."""
+
+    def __init__(self, made: Any) -> None:
+        self.made, self.open = made, made.model_config.get("extra") == "allow"
+        plain = {name: field.default for name, field in made.model_fields.items() if _is_plain(field)}
+        self.blank = {**dict.fromkeys(made.model_fields), **plain}
+        self.fresh = {name: field for name, field in made.model_fields.items() if not (name in plain or _waits(field))}
+        self.private = {name: it for name, it in made.__private_attributes__.items() if _has_default(it)}
+
+    def __call__(self, values: dict[str, Any], extra: dict[str, Any]) -> Any:
+        """An instance with these values, and defaults for the others."""
+        fresh = {name: _default(field) for name, field in self.fresh.items() if name not in values}
+        private = {name: _default(attribute) for name, attribute in self.private.items()}
+        instance = self.made.__new__(self.made)
+        object.__setattr__(instance, "__dict__", {**self.blank, **fresh, **values})
+        object.__setattr__(instance, "__pydantic_fields_set__", {*values, *extra})
+        object.__setattr__(instance, "__pydantic_extra__", extra if self.open else None)
+        object.__setattr__(instance, "__pydantic_private__", private if self.made.__private_attributes__ else None)
+        return instance
 
 
-def _default(field: FieldInfo) -> Any:
-    if getattr(field, "default_factory_takes_validated_data", False):
-        return None  # it needs the fields before it
-    return field.get_default(call_default_factory=True)
+def _default(field: FieldInfo | ModelPrivateAttr) -> Any:
+    return field.default_factory() if field.default_factory else copy.deepcopy(field.default)  # type: ignore[call-arg]
+
+
+def _is_plain(field: FieldInfo) -> bool:
+    """Whether its default is one that snapshots may share."""
+    return field.default_factory is None and isinstance(field.default, (str, int, float, Enum, type(None)))
+
+
+def _has_default(attribute: ModelPrivateAttr) -> bool:
+    return not _waits(attribute) and (attribute.default_factory or attribute.default) is not PydanticUndefined
+
+
+def _waits(field: FieldInfo | ModelPrivateAttr) -> bool:
+    """Whether its default needs the fields before it."""
+    return bool(getattr(field, "default_factory_takes_validated_data", False))
 
 
 def _blank(wanted: type[BaseModel]) -> Any:
