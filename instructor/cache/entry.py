@@ -43,9 +43,25 @@ def seal(entry: Entry, key: str) -> str:
 
 def unseal(text: Any, key: str) -> Entry | None:
     """The entry that `text` holds; None when it is not one of ours, is damaged, or belongs to another key."""
-    if type(text) is str:
-        return _unseal_again(text, key) if len(text) <= SMALL else _unseal(text, key)
-    return _unseal(bytes(text).decode(errors="replace"), key) if isinstance(text, (bytes, bytearray)) else None
+    if type(text) is not str:
+        return _unseal(bytes(text).decode(errors="replace"), key) if isinstance(text, (bytes, bytearray)) else None
+    last = _last(key)
+    seen, entry = last[0]
+    if seen != text:
+        entry = _unseal(text, key)
+        if len(text) <= SMALL:
+            last[0] = text, entry
+    return entry
+
+
+SMALL = 8192
+"""Characters up to which what was unsealed is remembered: a store gives the same text again and again."""
+
+
+@lru_cache(maxsize=256)
+def _last(_key: str) -> list[tuple[str | None, Entry | None]]:
+    """What was unsealed last under a key, found by the key because a text from a disk would be hashed each time."""
+    return [(None, None)]
 
 
 def _unseal(text: str, key: str) -> Entry | None:
@@ -55,12 +71,6 @@ def _unseal(text: str, key: str) -> Entry | None:
         return _decode(body) if line[:_HEAD] == _head(body, key) else None
     except (ValueError, RecursionError, msgspec.MsgspecError):  # a lone surrogate; a bomb; sealed by another version
         return None
-
-
-SMALL = 8192
-"""Characters up to which what was unsealed is remembered: a store in memory gives the same text every time."""
-
-_unseal_again = lru_cache(maxsize=256)(_unseal)
 
 
 def _head(body: bytes, key: str) -> bytes:
