@@ -92,7 +92,7 @@ _SPELLED: dict[Any, str] = {spelling: core(mode).value for mode in Mode for spel
 
 def settings(kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
     """The parameters of a request that can change its answer; None when there are none."""
-    if kwargs.keys() <= _PLACED:
+    if _PLACED.issuperset(kwargs):
         return None
     kept = {name: value for name, value in kwargs.items() if name not in IRRELEVANT and not _is_absent(value)}
     kept |= {name: float(kept[name]) for name in REAL & kept.keys() if type(kept[name]) is int}
@@ -113,7 +113,10 @@ def canonical(value: Any) -> bytes:
         TypeError: `value` holds something without a stable identity, or something that cannot be written down.
     """
     try:
-        return _written(value)
+        try:
+            return _encode(value if _plain(value) else _tagged(value))
+        except (UnicodeEncodeError, OverflowError):  # half a surrogate pair; an integer beyond 64 bits
+            return _encode(_tagged(value))
     except TypeError:
         raise
     except Exception as problem:
@@ -121,15 +124,6 @@ def canonical(value: Any) -> bytes:
 
 
 _ADVICE = "pass plain data instead, or disable caching for this call (cache=None)."
-
-
-def _written(value: Any) -> bytes:
-    try:
-        return _encode(value if _plain(value) else _tagged(value))
-    except (UnicodeEncodeError, OverflowError):  # half a surrogate pair; an integer beyond 64 bits
-        return _encode(_tagged(value))
-
-
 _ATOMS = frozenset({int, float, bool, type(None), bytes})
 LONG = 4096
 """Characters from which a text stands in a question as its digest."""
