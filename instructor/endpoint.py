@@ -101,7 +101,7 @@ def _place_of(call: Any) -> str:
 
 def _attribute(client: Any, name: str) -> Any:
     """The attribute, or what comes nearest to it in public: private ones come first because properties cost time."""
-    for spelling in (name, name.lstrip("_"), name.replace("._", "."), name.removesuffix("._list")):
+    for spelling in (name, name.lstrip("_"), name.removesuffix("._list").replace("._", ".")):
         with suppress(AttributeError):
             return operator.attrgetter(spelling)(client)
     return None

@@ -65,7 +65,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     streams: tuple[str, str] = ("chat.completions.create", "chat.completions.create")
     event: str = "openai.types.chat:ChatCompletionChunk"
     identity: tuple[str, ...] = (*_CLIENT, "organization", "project", "_api_key_provider")
-    loose: tuple[str, ...] = ("_custom_headers", "_custom_query", "_client.headers._list")
+    loose: tuple[str, ...] = ("_custom_headers", "_custom_query", "_client._headers._list")
     key_env: tuple[str, ...] = ()
     fallback_key: str | None = None
     base_url: str | None = None
