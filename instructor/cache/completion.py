@@ -66,37 +66,24 @@ def restore(kept: Kept, kind: str) -> Any:
     Raises:
         ValueError: the text is not what the SDK's class takes.
     """
-    completion = _READ[kept.how](bytes(kept.data), f"{kind}|{kept.member}" if kept.member else kind)
+    data = bytes(kept.data)
+    if kept.member:
+        kind = f"{kind}|{kept.member}"
+    try:
+        completion = _reader(kept.how, kind)(data)
+    except pydantic.ValidationError:  # raised for what another version of the SDK kept
+        completion = _reader("lenient", kind)(data)
     if kept.plain:
-        fields = json.loads(bytes(kept.data))
+        fields = json.loads(data)
         vars(completion).update({name: fields[name] for name in kept.plain})
     if kept.request_id is not None:
-        object.__setattr__(completion, "_request_id", kept.request_id)
+        vars(completion)["_request_id"] = kept.request_id
     return completion
 
 
 def revived(fields: dict[str, Any], kind: str) -> Any:
     """The completion with these fields, of the SDK's own type."""
-    return _validated(json.dumps(fields).encode(), kind)
-
-
-def _validated(data: bytes, kind: str) -> Any:
-    try:
-        return _class(kind).__pydantic_validator__.validate_json(data)
-    except pydantic.ValidationError:  # raised for what another version of the SDK kept
-        return _lenient(data, kind)
-
-
-def _lenient(data: bytes, kind: str) -> Any:
-    return _class(kind).construct(**json.loads(data))
-
-
-_READ: dict[str, Callable[[bytes, str], Any]] = {
-    "dict": lambda data, _: json.loads(data),
-    "namespace": lambda data, _: json.loads(data, object_hook=lambda fields: SimpleNamespace(**fields)),
-    "model": _validated,
-    "lenient": _lenient,
-}
+    return restore(Kept("model", msgspec.Raw(json.dumps(fields).encode())), kind)
 
 
 @lru_cache(maxsize=256)
@@ -109,3 +96,17 @@ def _class(kind: str) -> Any:
 
 def _members(form: Any) -> list[type[Any]]:
     return [form] if isinstance(form, type) else [each for part in get_args(form) for each in _members(part)]
+
+
+@lru_cache(maxsize=256)
+def _reader(how: str, kind: str) -> Callable[[bytes], Any]:
+    """What makes text an object, looked up once: for a completion that is asked for, this is not a hit's least part."""
+    match how:
+        case "dict":
+            return json.loads
+        case "namespace":
+            return lambda data: json.loads(data, object_hook=lambda fields: SimpleNamespace(**fields))
+        case "model":
+            return _class(kind).__pydantic_validator__.validate_json  # type: ignore[no-any-return]
+        case _:
+            return lambda data: _class(kind).construct(**json.loads(data))
