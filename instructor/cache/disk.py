@@ -152,12 +152,13 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         thread.reads += 1
         if row is None or not thread.reads % _READS:
             thread.confirm()
-        if row is None or row[0] != key or (row[1] is not None and row[1] <= self._now()):
+        found, expires, value = row or (None, None, b"")
+        if found != key or (expires is not None and expires <= self._now()):
             return None
         self._touched.append(ident)
         try:
-            return str(row[2], "utf-8", "surrogatepass")
-        except (TypeError, UnicodeDecodeError):
+            return value.decode("utf-8", "surrogatepass")
+        except (AttributeError, UnicodeDecodeError):
             return None  # damage that SQLite does not see
 
     def _count(self, thread: Thread, cursor: sqlite3.Cursor, question: tuple[Any, ...]) -> int:
