@@ -959,6 +959,36 @@ def test_a_completion_that_comes_back_equal_is_kept(completion):
     assert (type(back), back) == (type(completion), completion)
 
 
+class Loose(BaseModel, extra="allow"):
+    name: str | None = None
+
+
+class Dot(BaseModel):
+    x: int
+
+
+class Drawing(BaseModel):
+    parts: list[Loose | Dot]
+    number: float | bool | int = 0
+
+
+@pytest.mark.parametrize(
+    ("drawing", "how"),
+    [
+        (Drawing(parts=[Loose(name="a")]), "first"),
+        (Drawing(parts=[Dot(x=1)]), "model"),
+        *((Drawing(parts=[], number=number), "first") for number in (1, 1.0, True)),
+    ],
+    ids=repr,
+)
+def test_a_union_comes_back_as_the_member_that_it_was(drawing, how):
+    """The first model of a union that fits is taken only where it was that one; of numbers always the one that fits."""
+    kept = keep(drawing, f"{__name__}:Drawing")
+    back = restore(kept, f"{__name__}:Drawing")
+
+    assert (how, repr(drawing), drawing) == (kept.how, repr(back), back)
+
+
 class Attributes(dict[str, Any]):
     pass
 

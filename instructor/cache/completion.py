@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
 import msgspec
 import pydantic
+from pydantic_core import SchemaValidator
 
 
 class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -21,7 +22,7 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     one class out of several.
     """
 
-    how: Literal["dict", "namespace", "model", "lenient"]
+    how: Literal["dict", "namespace", "first", "model", "lenient"]
     data: msgspec.Raw
     request_id: str | None = None
     plain: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ def _ways(completion: Any, kind: str) -> Iterator[Kept]:
         plain = tuple(name for name in completion.model_fields_set if type(getattr(completion, name)) is dict)
         for by_alias in (False, True):  # OpenAI's `schema` is read under that name, and written as `schema_`
             data = msgspec.Raw(completion.model_dump_json(exclude_unset=True, by_alias=by_alias, warnings=False))
+            yield Kept("first", data, request_id, (), member)
             yield Kept("model", data, request_id, (), member)
             yield Kept("model", data, request_id, plain, member)
             yield Kept("lenient", data, request_id, (), member)
@@ -100,13 +102,39 @@ def _members(form: Any) -> list[type[Any]]:
 
 @lru_cache(maxsize=256)
 def _reader(how: str, kind: str) -> Callable[[bytes], Any]:
-    """What makes text an object, looked up once: for a completion that is asked for, this is not a hit's least part."""
-    match how:
-        case "dict":
-            return json.loads
-        case "namespace":
-            return lambda data: json.loads(data, object_hook=lambda fields: SimpleNamespace(**fields))
-        case "model":
-            return _class(kind).__pydantic_validator__.validate_json  # type: ignore[no-any-return]
-        case _:
-            return lambda data: _class(kind).construct(**json.loads(data))
+    """What makes text an object, looked up once: on a hit that gives its completion even that is felt."""
+    return _READERS[how](kind)
+
+
+_READERS: dict[str, Callable[[str], Callable[[bytes], Any]]] = {
+    "dict": lambda _: json.loads,
+    "namespace": lambda _: partial(json.loads, object_hook=lambda fields: SimpleNamespace(**fields)),
+    "first": lambda kind: _first_fit(_class(kind)),
+    "model": lambda kind: _class(kind).__pydantic_validator__.validate_json,
+    "lenient": lambda kind: lambda data: _class(kind).construct(**json.loads(data)),
+}
+
+
+def _first_fit(cls: type[pydantic.BaseModel]) -> Callable[[bytes], Any]:
+    """The validator of `cls`, but one that takes the first model of a union that fits, without trying the others.
+
+    Trying them all is more than half of what reading Anthropic's messages costs, and a quarter of OpenAI's.
+    """
+    cls.model_rebuild()  # the SDKs put that off until a class is used
+    # The classes inside have validators of their own, which a pydantic that knows this option would take for theirs.
+    afresh: dict[str, Any] = {"_use_prebuilt": False} if "_use_prebuilt" in _SIGNATURE else {}
+    return SchemaValidator(_eager(cls.__pydantic_core_schema__), **afresh).validate_json
+
+
+_SIGNATURE = str(SchemaValidator.__text_signature__)
+
+
+def _eager(node: Any) -> Any:
+    if isinstance(node, list):
+        return list(map(_eager, node))
+    if not isinstance(node, dict):
+        return node
+    choices = node["choices"] if node.get("type") == "union" else [None]
+    # Not of scalars: `keep` could not tell 1 from 1.0 or True, while models say what they are.
+    models = all(isinstance(choice, dict) and choice["type"] == "model" for choice in choices)
+    return {name: _eager(part) for name, part in node.items()} | ({"mode": "left_to_right"} if models else {})
