@@ -631,7 +631,7 @@ def test_patch_needs_something_to_patch():
     with pytest.raises(ValueError, match="patch"):
         instructor.patch()
     with pytest.raises(ModeError):
-        instructor.patch(openai.OpenAI(api_key="k"), mode=Mode.PARALLEL_TOOLS)
+        instructor.patch(openai.OpenAI(api_key="k"), mode=Mode.PARALLEL_TOOLS, provider=Provider.GROQ)
 
 
 def test_apatch_is_patch_with_a_warning(provider):
