@@ -221,13 +221,14 @@ class Handler(BaseHTTPRequestHandler):
             self.fake.gone.set()
 
     def _say(self, say: Say, body: dict[str, Any]) -> None:
-        error = {"error": {"message": "as told", "type": "test"}}
-        whole = wire(self.path, body, say) if say.status == 200 else error
-        streams = body.get("stream") or ":stream" in self.path
-        if streams and say.status == 200 and say.body is None:
-            self._stream(islice(streamed(self.path, body, whole), say.events))
+        if say.body is not None:
+            self._answer(say, say.body)
+        elif say.status != 200:
+            self._answer(say, b'{"error": {"message": "as told", "type": "test"}}')
+        elif body.get("stream") or ":stream" in self.path:
+            self._stream(islice(streamed(self.path, body, wire(self.path, body, say)), say.events))
         else:
-            self._answer(say, say.body or json.dumps(whole).encode())
+            self._answer(say, json.dumps(wire(self.path, body, say)).encode())
 
     def _stream(self, events: Iterator[bytes]) -> None:
         self.send_response(200)

@@ -206,7 +206,7 @@ class Listener:
         if made is None or closed:
             return ""
         self._call.append(made)
-        return "" if made.get("will_continue") else as_json(_called(fold(self._call)).get("args") or {})
+        return "" if made.get("will_continue") else as_json(_gathered(fold(self._call)).get("args") or {})
 
     def data(self) -> dict[str, Any]:
         """A response."""
@@ -216,7 +216,7 @@ class Listener:
     def _content(self, index: int) -> dict[str, Any]:
         parts = [without(part, "index") for part in indexed(self._parts[index])]
         whole = [
-            {**each, "function_call": _called(each["function_call"])} if "function_call" in each else each
+            {**each, "function_call": _gathered(each["function_call"])} if "function_call" in each else each
             for each in parts
         ]
         return {"role": "model", **(self._candidates[index].get("content") or {}), "parts": whole}
@@ -235,7 +235,7 @@ def _place(parts: list[dict[str, Any]], part: dict[str, Any]) -> int:
 _VALUES = ("string_value", "number_value", "bool_value")
 
 
-def _called(made: dict[str, Any]) -> dict[str, Any]:
+def _gathered(made: dict[str, Any]) -> dict[str, Any]:
     """A call; arguments that came in pieces, each with its JSON path, are put where they belong."""
     said: dict[str, list[Any]] = {}
     for piece in items(made, "partial_args"):
