@@ -17,7 +17,7 @@ from .reader import WORD, Node, Tree
 LARGE = 4096
 """From this weight of what is open, it is shown again only when some more has arrived, which keeps the work linear."""
 SHARE = 64
-WEIGHTS = {"[": 2, "{": 16}
+WEIGHTS = {"[": 8, "{": 16}
 """What a member of an open list or object weighs, in characters of an open string; an open one itself weighs OPEN."""
 OPEN = 256
 

@@ -436,7 +436,7 @@ def test_large_documents_are_shown_in_larger_steps(document):
 
     shown = snapshots(wanted, texts[document], 10)
 
-    assert 400 < len(shown) < 2000
+    assert 200 < len(shown) < 2000
 
 
 def test_chunks_are_read_for_those_who_hold_the_stream():
