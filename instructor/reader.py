@@ -20,6 +20,7 @@ _INSIDE = {
     '"': re.compile(r'[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*', re.DOTALL),
 }
 _INSIDE[_KEY] = _INSIDE['"']
+_PASSED = re.compile(r'(?:[^"{}\[\]]+|"[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*")*', re.DOTALL)
 _CLOSES = {"}": "{", "]": "["}
 
 
@@ -81,10 +82,11 @@ class Tree:
     """The document as far as it has arrived.
 
     It is read loosely: commas and colons are passed over, since whoever is given the whole document checks it. What
-    cannot be read any further ends the tree where it stands.
+    cannot be read any further ends the tree where it stands. What is nested deeper than `levels` has no members.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, levels: int = MAX_DEPTH) -> None:
+        self._levels = levels
         self.root: Node | None = None
         self.path: list[Node] = []
         self.length, self.over = 0, False
@@ -99,7 +101,12 @@ class Tree:
         base, position = self.length - len(text), 0
         while position < len(text) and not self.over:
             inside = _INSIDE.get(self.path[-1].kind) if self.path else None
-            position = self._go_on(inside, text, position, base) if inside else self._step(text, position, base)
+            if inside:
+                position = self._go_on(inside, text, position, base)
+            elif len(self.path) > self._levels:
+                position = self._pass(text, position, base)
+            else:
+                position = self._step(text, position, base)
 
     def text(self, node: Node | None = None) -> str:
         """What is there of a value; of everything by default."""
@@ -137,6 +144,20 @@ class Tree:
         position += kind != WORD
         self._close(base + position, kind)
         return position
+
+    def _pass(self, text: str, position: int, base: int) -> int:
+        """Read on to the next bracket, or into a string that is still open."""
+        found = _PASSED.match(text, position)
+        position = found.end() if found else position
+        if position == len(text):
+            return position
+        mark = text[position]
+        if mark in _CLOSES:
+            self._close(base + position + 1, _CLOSES[mark])
+        else:
+            self.path.append(Node(mark, base + position))
+            self.over = len(self.path) > MAX_DEPTH
+        return position + 1
 
     def _open(self, kind: str, start: int) -> None:
         parent = self.path[-1] if self.path else None

@@ -18,7 +18,7 @@ class Items:
     def __init__(self, item: Any, field: str, load: Callable[[str], Any], **how: Any) -> None:
         self._validate, self._how = TypeAdapter(item).validator.validate_json, how
         self._field, self._load = field, load
-        self._tree = Tree()
+        self._tree = Tree(levels=2)
         self._list: Node | None = None
         self._given: list[str] = []
         self._stopped = False
