@@ -13,6 +13,8 @@ from .jsontext import MAX_DEPTH
 
 WORD = "0"
 """The kind of a number, of true, false and null; other values are of the kind that they open with."""
+UNREAD = object()
+"""What the value of a node is before anybody has made something of it."""
 _KEY = "key"
 _TOKEN = re.compile(r'[\s,:]*(?:(?P<open>[{\["])|(?P<close>[}\]])|(?P<word>.)|\Z)', re.DOTALL)
 _INSIDE = {
@@ -71,7 +73,7 @@ class Node:
         self.members: Any = {} if kind == "{" else []
         self.key: str | None = None
         self.form: Any = None
-        self.value: Any = None
+        self.value: Any = UNREAD
         self.seen: Any = None
         self.shown: list[Any] = []
 

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, PydanticUserError, Root
 from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic_core import from_json
 
-from .reader import WORD, Node, Tree
+from .reader import UNREAD, WORD, Node, Tree
 
 LARGE = 4096
 """From this weight of what is open, it is shown again only when some more has arrived, which keeps the work linear."""
@@ -112,7 +112,7 @@ class Form:
         """The value as far as it can be seen, or HIDDEN."""
         if node.end is None:
             shown = self.grow(node, reading)
-        elif node.value is None:
+        elif node.value is UNREAD:
             node.value = shown = self.settle(node, reading)
         else:
             return node.value

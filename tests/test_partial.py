@@ -19,10 +19,13 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionChunk
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, PrivateAttr, RootModel
 from typing_extensions import TypedDict
 
+import instructor.dialects.openai
 from instructor.dsl.partial import Partial, PartialBase, PartialLiteralMixin, Snapshots
+from instructor.mode import Mode
 from instructor.shape import compile_shape
 from instructor.snapshots import LARGE
 
@@ -66,6 +69,18 @@ class Numbers(RootModel[list[int]]):
 
 class Box(BaseModel, Generic[T]):
     content: T
+
+
+class Early(BaseModel):
+    late: "Late"
+
+
+class Late(BaseModel):
+    value: int
+
+
+class Thing:
+    pass
 
 
 class Everything(BaseModel):
@@ -302,6 +317,28 @@ def test_a_complete_object_that_is_not_valid_stays_as_built():
     assert (None, None) == (shown.address.street, shown.address.zip)
 
 
+@pytest.mark.parametrize(
+    "wrong", ['{"tags": {"a": 1}', '{"rooms": [1]', '{"address": [1]', '{"name": [1]', '{"id": "x"']
+)
+def test_a_value_of_another_kind_is_not_shown(wrong):
+    """What cannot be a value of the field's type is passed over."""
+    shown = compile_shape(Everything).reader(partial=True).feed(wrong)
+
+    assert [set()] == [each.model_fields_set for each in shown]
+
+
+def test_what_only_the_model_understands_is_shown_raw():
+    """A type that stands for nothing outside its model is shown as the JSON that is there."""
+
+    class Owner(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        thing: Optional[Thing] = None
+
+    stream = Partial[Owner].model_from_chunks(['{"thing": {"a": [1]}'])
+
+    assert {"a": [1]} == next(stream).thing
+
+
 def test_names_and_extras():
     """A field has its aliases, its name only where the model says so; other keys only where it allows them."""
 
@@ -402,6 +439,7 @@ def test_models_that_are_not_whole_yet_can_be_asked_for():
 
     shown = snapshots(Node, '{"value": 1, "children": [{"value": 2, "children": [{"value": 3}]}]}')
 
+    assert Late is type(next(Partial[Early].model_from_chunks(['{"late": {"value": 1}'])).late)
     assert 3 == shown[-1].children[0].children[0].value
     assert all(grew(before, after) for before, after in pairwise(shown))
 
@@ -457,6 +495,35 @@ def test_chunks_are_read_for_those_who_hold_the_stream():
 
     assert shown == list(Partial[Address].from_streaming_response(pieces, iter, strict=False))
     assert Address(street="x", zip=1) == shown[-1]
+
+
+CHUNKS = [
+    {"content": 'So: {"street": "x', "tool_calls": [{"index": 0, "function": {"arguments": '{"street": "x'}}]},
+    {"content": '", "zip": 1} Yes?', "tool_calls": [{"index": 0, "function": {"arguments": '", "zip": 1}'}}]},
+]
+
+
+@pytest.mark.skipif(not hasattr(instructor.dialects.openai, "Listener"), reason="streams are not heard yet")
+@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.FUNCTIONS, Mode.MD_JSON])
+def test_streams_of_an_sdk_are_heard_by_their_mode(mode):
+    """Given a mode, the document is heard where the mode has it; events of reasoning are handed on."""
+    facts = {"id": "1", "created": 1, "model": "m", "object": "chat.completion.chunk", "type": "reasoning"}
+    events = [ChatCompletionChunk(choices=[{"index": 0, "delta": delta}], **facts) for delta in CHUNKS]
+    heard = []
+
+    async def waited():
+        async def stream():
+            for event in events:
+                yield event
+
+        return [each async for each in Partial[Address].from_streaming_response_async(stream(), mode)]
+
+    shown = list(Partial[Address].from_streaming_response(events, mode))
+
+    assert [("x", None), ("x", 1), ("x", 1)] == [(each.street, each.zip) for each in shown]
+    assert shown == asyncio.run(waited())
+    assert '{"street": "x", "zip": 1}' == "".join(Partial[Address].extract_json(events, mode, heard.append))
+    assert events == heard
 
 
 def test_the_literal_mixin_does_nothing_and_says_so():
