@@ -38,7 +38,7 @@ class Snapshots:
     def feed(self, piece: str) -> list[Any]:
         """The value as it can be seen now, if that is more than before."""
         self.tree.feed(piece)
-        if self._is_early() or (self.tree.over and self._is_open()):
+        if self._is_early() or (self.tree.over and self.tree.path):  # ended where it cannot be read any further
             return []
         self._shown_at, self.changed = self.tree.length, False
         try:
@@ -79,9 +79,6 @@ class Snapshots:
             for node in self.tree.path
         )
         return weight > LARGE and (self.tree.length - self._shown_at) * SHARE < weight
-
-    def _is_open(self) -> bool:
-        return self.tree.root is None or self.tree.root.end is None
 
 
 # What can be shown of a value, by its type.
