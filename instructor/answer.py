@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from .mode import Mode
 from .parallel import payload
 from .plan import Plan
 from .receipt import Later, attach, made
-from .usage import nothing
+from .usage import nothing, tokens
 
 
 class Answer(msgspec.Struct, frozen=True, eq=False):
@@ -65,7 +66,9 @@ def sign(plan: Plan, items: list[Any], raw: Any, usage: Any) -> None:
 
 def receipt(plan: Plan, answer: Answer) -> tuple[Any, Any]:
     """The completion and the usage of an answer that somebody else was given, as our own result carries them."""
-    raw = answer.raw if answer.kept is None else Restored(answer.kept, plan.endpoint)
+    raw = answer.raw
+    if answer.kept is not None and plan.slot is not None:
+        raw = Restored(answer.kept, plan.endpoint, plan.slot.key, plan.clock())
     return raw, Free(raw, plan.endpoint)
 
 
@@ -74,6 +77,8 @@ class Restored(Later, eq=False):
 
     kept: Kept
     endpoint: Endpoint
+    key: str = ""
+    made_at: float = 0
     value: Any = None
 
     def make(self) -> Any:
@@ -82,16 +87,28 @@ class Restored(Later, eq=False):
             self.value = restore(self.kept, self.endpoint.row.completion)
         return self.value
 
+    def facts(self) -> dict[str, Any]:
+        """Under which key it was found, how old it is, and what asking would have cost."""
+        spent = tokens(self.endpoint.dialect.read(self.make()).usage)
+        return {"key": self.key, "age": self.age(time.time()), "saved_tokens": spent}
+
+    def age(self, now: float) -> float:
+        """How many seconds ago the answer was given first."""
+        return max(now - self.made_at, 0)
+
 
 class Free(Later, eq=False):
     """What an answer from the cache cost: nothing, in the provider's own units."""
 
     raw: Any
     endpoint: Endpoint
+    value: Any = None
 
     def make(self) -> Any:
-        """A usage of the provider's own type, all zero."""
-        return nothing(self.endpoint.dialect.read(made(self.raw)).usage)
+        """A usage of the provider's own type, all zero; the same object each time."""
+        if self.value is None:
+            self.value = nothing(self.endpoint.dialect.read(made(self.raw)).usage)
+        return self.value
 
 
 def judge(mode: Mode, name: str, reply: Reply, completion: Any) -> str:

@@ -16,7 +16,7 @@ from .flow import solve
 from .hooks import HookName, Hooks
 from .mode import Mode, core
 from .patching import endpoint_of
-from .plan import Plan, check_namespace, check_ttl, growing, make_plan, several
+from .plan import Plan, check_namespace, check_policy, check_sample, check_ttl, growing, make_plan, several
 from .providers import Provider
 from .streams import streamed, streamed_async
 
@@ -128,9 +128,11 @@ class Instructor:
 
         `max_retries` counts the attempts after the first (or is a tenacity controller), `context` feeds templates
         in the messages and pydantic's validation context, `strict` is pydantic's, `token_budget` bounds what
-        failed attempts may cost. `cache=`, `cache_ttl=` (seconds) and `cache_namespace=` override the client's.
+        failed attempts may cost. `cache=`, `cache_ttl=` (seconds), `cache_namespace=`, `cache_mode=` ("on", "off",
+        "refresh", "read", "offline") and `cache_sample=` (a number) override the client's.
 
         Raises:
+            CacheMiss: `cache_mode` is "offline", and the cache has no answer.
             IncompleteOutputException: the answer was cut off.
             RefusalError: the model declined.
             InstructorRetryException: no attempt gave an answer that fits; its cause is the last error.
@@ -284,5 +286,7 @@ def _check_defaults(kwargs: Mapping[str, Any]) -> None:
     if kwargs.get("cache") is not None:
         check_cache(kwargs["cache"])
     check_ttl(kwargs.get("cache_ttl"))
+    check_policy(kwargs.get("cache_mode", "on"))
+    check_sample(kwargs.get("cache_sample"))
     if "cache_namespace" in kwargs:
         check_namespace(kwargs["cache_namespace"])

@@ -70,6 +70,10 @@ class IncompleteOutputException(InstructorError):
         super().__init__(*(args or (message,)), **kwargs)
 
 
+class CacheMiss(InstructorError):
+    """With `cache_mode="offline"`: the answer is not in the cache, and nothing was asked."""
+
+
 class RefusalError(InstructorError):
     """The model refused, or a filter withheld the answer; the message holds the provider's words."""
 

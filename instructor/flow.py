@@ -15,7 +15,8 @@ from .cache.completion import keep
 from .cache.entry import Entry, seal, unseal
 from .conversation import Conversation, root
 from .effects import END, Decide, Emit, Flow, Join, Load, Next, Run, Save, Send, Share, Sleep
-from .exceptions import IncompleteOutputException, InstructorRetryException, RefusalError, TokenBudgetError
+from .exceptions import CacheMiss, IncompleteOutputException, InstructorRetryException, RefusalError, TokenBudgetError
+from .hooks import HookName
 from .listen import listen, overhear
 from .plan import Plan, Slot, key_of, within
 from .receipt import attach
@@ -36,7 +37,7 @@ def solve(plan: Plan) -> Flow[Answer]:
         return answer
     work = partial(lead, plan, slot, text)
     try:
-        led, answer, left = yield Share(slot.shelf.flights, slot.key, work, plan.patience, plan.terms)
+        led, answer, left = yield Share(slot.shelf.flights, slot.flight, work, plan.patience, plan.terms)
     except TimeoutError as late:  # an error of the work itself comes as an InstructorRetryException already
         raise _broken(late) from late
     return answer if led else (yield from follow(within(plan, left), slot, answer))
@@ -51,7 +52,7 @@ def stream(plan: Plan) -> Flow[None]:
     text, answer = yield from recall(plan, slot)
     if answer is None:
         work = partial(tell, plan, slot, text)
-        seat = yield Join(slot.shelf.flights, slot.key, work, plan.patience, plan.terms)
+        seat = yield Join(slot.shelf.flights, slot.flight, work, plan.patience, plan.terms)
         answer = yield from (along(plan, slot, seat) if seat else ask_anew(plan, slot))
     yield Emit(answer.value)
 
@@ -116,23 +117,36 @@ def _broken(problem: object) -> InstructorRetryException:
 
 
 def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answer | None]]:
-    """What is stored, and the answer in it; no answer where the store fails, or has what was `refused` before."""
-    shelf = slot.shelf
+    """What is stored, and the answer in it; no answer where the store fails, or has what was `refused` before.
+
+    Raises:
+        CacheMiss: there is none, and nobody may be asked.
+    """
+    text = answer = None
     try:
-        text = yield Load(shelf.store, slot.key)
+        if slot.policy != "refresh":
+            text = yield Load(slot.shelf.store, slot.key)
     except Exception as problem:  # noqa: BLE001  a store is a stranger's code
-        shelf.trouble("reading", problem)
-        return None, None
-    if text is None or (refused is not None and text == refused):
-        return text, None
-    entry = unseal(text, slot.key)
-    if entry is None:
-        shelf.trouble("reading", "the entry is damaged, or not ours")
-        return text, None
-    answer = deliver(plan, entry.tape, Restored(entry.completion, plan.endpoint), entry.events)
+        _trouble(plan, slot, "reading", problem)
+    if text is not None and (refused is None or text != refused):
+        entry = unseal(text, slot.key)
+        if entry is None:
+            _trouble(plan, slot, "reading", "the entry is damaged, or not ours")
+        else:
+            kept = Restored(entry.completion, plan.endpoint, slot.key, entry.made_at)
+            answer = deliver(plan, entry.tape, kept, entry.events)
     if answer is not None:
-        shelf.stats.hits += 1
+        slot.shelf.stats.hits += 1
+        if plan.hooks.on_hit:
+            plan.hooks.emit(HookName.CACHE_HIT, slot.key, age=kept.age(plan.clock()))
+    elif slot.policy == "offline":
+        raise CacheMiss(f"The cache has no answer under {slot.key}, and cache_mode is 'offline'.")
     return text, answer
+
+
+def _trouble(plan: Plan, slot: Slot, doing: str, problem: object) -> None:
+    slot.shelf.trouble(doing, problem)
+    plan.hooks.emit(HookName.CACHE_ERROR, problem, doing=doing)
 
 
 def lead(plan: Plan, slot: Slot, refused: Any = None, left: float | None = None) -> Flow[Answer]:
@@ -144,7 +158,8 @@ def lead(plan: Plan, slot: Slot, refused: Any = None, left: float | None = None)
 def ask_anew(plan: Plan, slot: Slot) -> Flow[Answer]:
     """Ask, and remember the answer; not if the question was changed under our hands since it was looked up."""
     slot.shelf.stats.misses += 1
-    if key_of(plan, slot.shelf, slot.namespace) != slot.key:
+    plan.hooks.emit(HookName.CACHE_MISS, slot.key)
+    if key_of(plan, slot.shelf, slot.namespace, slot.sample) != slot.key:
         return replace((yield from ask(replace(plan, slot=None))), whole=False)
     return (yield from remember(plan, slot, (yield from ask(plan))))
 
@@ -166,15 +181,18 @@ def remember(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
         return answer
     kept = keep(answer.raw, plan.endpoint.row.completion)
     if kept is None:
-        slot.shelf.bypass("completion", f"a {type(answer.raw).__name__} cannot be kept as text and come back equal")
+        problem = f"a {type(answer.raw).__name__} cannot be kept as text and come back equal"
+        slot.shelf.bypass("completion", problem)
+        plan.hooks.emit(HookName.CACHE_BYPASS, "completion", problem=problem)
         return answer
     if slot.keep:
         entry = Entry(answer.tape, kept, str(plan.kwargs.get("model")), plan.clock(), answer.events)
         try:
             yield Save(slot.shelf.store, slot.key, seal(entry, slot.key), slot.ttl)
             slot.shelf.stats.stores += 1
+            plan.hooks.emit(HookName.CACHE_STORE, slot.key, ttl=slot.ttl)
         except Exception as problem:  # noqa: BLE001  a store is a stranger's code
-            slot.shelf.trouble("storing an answer", problem)
+            _trouble(plan, slot, "storing an answer", problem)
     return replace(answer, kept=kept)
 
 
@@ -204,7 +222,7 @@ def ask(plan: Plan) -> Flow[Answer]:
         elif answer is not None and step is answer.value:
             return answer
         else:  # what the user's own `retry_error_callback` gives in an answer's place
-            return Answer(step, raw=talk.completion, whole=False)
+            return Answer([step] if plan.reading else step, raw=talk.completion, whole=False)
 
 
 def complete(plan: Plan) -> Flow[Answer]:

@@ -45,6 +45,21 @@ class HookName(str, Enum):
     PARSE_ERROR = "parse:error"
     """When an answer did not validate: handler(error, attempt_number=, max_attempts=, is_last_attempt=)."""
 
+    CACHE_HIT = "cache:hit"
+    """An answer came from the cache: handler(key, age=seconds)."""
+
+    CACHE_MISS = "cache:miss"
+    """It did not, and the provider is asked: handler(key)."""
+
+    CACHE_STORE = "cache:store"
+    """An answer was stored: handler(key, ttl=seconds or None)."""
+
+    CACHE_ERROR = "cache:error"
+    """The cache failed, and the call went on without it: handler(problem, doing=)."""
+
+    CACHE_BYPASS = "cache:bypass"
+    """A call or its answer could not be cached: handler(reason, problem=)."""
+
     @classmethod
     def _missing_(cls, value: object) -> None:
         raise ValueError(f"Invalid hook name: {value} (known are {', '.join(cls)})")
@@ -56,6 +71,7 @@ class Hooks:
     def __init__(self) -> None:
         # Adding to a list and taking from it are one step each, and who is called is copied first: no lock is needed.
         self._handlers: dict[HookName, list[Handler]] = {name: [] for name in HookName}
+        self.on_hit = self._handlers[HookName.CACHE_HIT]  # at hand: a hit has no time to look it up
 
     def on(self, hook_name: HookName | str, handler: Handler) -> None:
         """Call `handler` whenever the hook fires."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias, get_origin
+from typing import Any, Literal, Protocol, TypeAlias, get_args, get_origin
 
 import msgspec
 from msgspec.structs import replace
@@ -15,8 +15,8 @@ from .cache.limits import lifetime
 from .cache.shelf import Shelf, shelf_of
 from .dsl.partial import Partial, PartialBase
 from .endpoint import Endpoint
-from .exceptions import ConfigurationError
-from .hooks import Hooks
+from .exceptions import CacheMiss, ConfigurationError
+from .hooks import HookName, Hooks
 from .messages import render
 from .mode import Mode
 from .parallel import compile_parallel
@@ -31,6 +31,10 @@ Reading: TypeAlias = Literal["items", "snapshots", "events"]
 """What a stream gives: the items of a list, an object as far as it is known, or the SDK's own events."""
 
 
+Policy: TypeAlias = Literal["on", "off", "refresh", "read", "offline"]
+"""What a call does with its cache: `refresh` stores without looking, `read` never stores, `offline` never asks."""
+
+
 class Slot(msgspec.Struct, frozen=True, eq=False):
     """Where the answer to a question is remembered, and for how many seconds."""
 
@@ -38,11 +42,18 @@ class Slot(msgspec.Struct, frozen=True, eq=False):
     key: str
     ttl: float | None = None
     namespace: str | None = None
+    sample: int | None = None
+    policy: Policy = "on"
 
     @property
     def keep(self) -> bool:
         """Whether a new answer may be stored at all."""
-        return self.ttl is None or self.ttl > 0
+        return (self.ttl is None or self.ttl > 0) and self.policy != "read"
+
+    @property
+    def flight(self) -> str:
+        """What is shared with others who ask now: an answer under one policy may not be one under another."""
+        return self.key if self.policy == "on" else f"{self.key} {self.policy}"
 
 
 class Plan(msgspec.Struct, eq=False):
@@ -118,25 +129,33 @@ def make_plan(
     if ttl is not None:
         ttl = check_ttl(ttl)
     namespace = check_namespace(kwargs.pop("cache_namespace")) if "cache_namespace" in kwargs else None
+    policy = check_policy(kwargs.pop("cache_mode")) if "cache_mode" in kwargs else "on"
+    sample = check_sample(kwargs.pop("cache_sample")) if "cache_sample" in kwargs else None
     if token_budget is not None:
         check_budget(token_budget, shape)
-    reading = check_stream(response_model, shape, asker.mode, token_budget) if kwargs.pop("stream", None) else None
+    reading = None
+    if "stream" in kwargs and kwargs.pop("stream"):
+        reading = check_stream(response_model, shape, asker.mode, token_budget)
     if context:
         kwargs = {name: render(value, context) if name in TEMPLATED else value for name, value in kwargs.items()}
     heard = asker.hooks if hooks is None else asker.hooks + hooks
     plan = Plan(asker.endpoint, shape, asker.mode, kwargs, max_retries, context, strict, heard, token_budget)
     plan.reading = reading
-    if cache is not None:
+    if cache is not None and policy != "off":
         shelf = shelf_of(cache)
-        key = key_of(plan, shelf, namespace)
-        plan.slot = None if key is None else Slot(shelf, key, ttl, namespace)
+        key = key_of(plan, shelf, namespace, sample)
+        plan.slot = None if key is None else Slot(shelf, key, ttl, namespace, sample, policy)
+    if policy == "offline" and plan.slot is None:
+        raise CacheMiss(
+            "cache_mode='offline', and there is no cache, or no key to look under: nothing can be answered."
+        )
     return plan
 
 
 TEMPLATED = ("messages", "input", "contents", "chat_history", "system", "instructions")
 
 
-def key_of(plan: Plan, shelf: Shelf, namespace: str | None) -> str | None:
+def key_of(plan: Plan, shelf: Shelf, namespace: str | None, sample: int | None = None) -> str | None:
     """The key of a question, or None with a warning when it has none."""
     kwargs, endpoint = plan.kwargs, plan.endpoint
     try:
@@ -152,9 +171,12 @@ def key_of(plan: Plan, shelf: Shelf, namespace: str | None) -> str | None:
             endpoint=endpoint.scope(namespace),
             strict=plan.strict,
             context=plan.context,
+            sample=sample,
         )
     except (TypeError, ValueError) as problem:
         shelf.bypass("no stable identity", problem)
+        if plan.hooks.any(HookName.CACHE_BYPASS):
+            plan.hooks.emit(HookName.CACHE_BYPASS, "no stable identity", problem=problem)
         return None
 
 
@@ -178,6 +200,20 @@ def check_namespace(namespace: Any) -> str:
     if isinstance(namespace, str) and namespace:
         return namespace
     raise ValueError(f"cache_namespace must be a non-empty string, not {namespace!r}.")
+
+
+def check_policy(policy: Any) -> Policy:
+    """The policy, if there is one of that name."""
+    if policy in get_args(Policy):
+        return policy  # type: ignore[no-any-return]
+    raise ValueError(f"cache_mode must be one of {', '.join(map(repr, get_args(Policy)))}, not {policy!r}.")
+
+
+def check_sample(sample: Any) -> int | None:
+    """The number of a sample."""
+    if sample is None or (isinstance(sample, int) and not isinstance(sample, bool) and sample >= 0):
+        return sample
+    raise ValueError(f"cache_sample must be a whole number from 0 on, not {sample!r}.")
 
 
 def check_ttl(ttl: Any) -> float | None:

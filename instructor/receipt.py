@@ -21,6 +21,10 @@ class Later(msgspec.Struct, eq=False):
         """The value itself."""
         raise NotImplementedError
 
+    def facts(self) -> dict[str, Any]:
+        """What is known of where it came from."""
+        return {}
+
     def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
         return made, (self.make(),)
 
@@ -42,8 +46,7 @@ class Receipt:
             return self
         if self.name not in result.__dict__:
             raise AttributeError(f"{type(result).__name__!r} object has no attribute {self.name!r}")
-        value = result.__dict__[self.name] = made(result.__dict__[self.name])
-        return value
+        return made(result.__dict__[self.name])
 
     def __set__(self, result: Any, value: Any) -> None:
         """Keep `value`, a frozen model's too."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from ..exceptions import CacheMiss
 from .base import BaseCache, CacheWarning
 from .disk import DiskCache
 from .key import make_cache_key
 from .memory import AutoCache
+from .origin import Info, info
 from .shelf import Stats, stats
 
-__all__ = ["AutoCache", "BaseCache", "CacheWarning", "DiskCache", "Stats", "make_cache_key", "stats"]
+__all__ = ["AutoCache", "BaseCache", "CacheMiss", "CacheWarning", "DiskCache"]
+__all__ += ["Info", "Stats", "info", "make_cache_key", "stats"]

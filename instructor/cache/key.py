@@ -65,12 +65,14 @@ def make_cache_key(
     endpoint: str | None = None,
     strict: bool = True,
     context: Any = None,
+    sample: int | None = None,
 ) -> str:
     """The key under which the answer to this question is kept: 64 hexadecimal digits.
 
     This is the function that clients use: `endpoint` is what their provider and account add to the question.
     Equal for equal questions whatever the order of mappings, the process or the machine; `request_kwargs` that
-    cannot change the answer (`IRRELEVANT`) are left out.
+    cannot change the answer (`IRRELEVANT`) are left out. `sample` tells apart the answers to a question asked several
+    times.
 
     Raises:
         TypeError: something in the question has no stable identity, such as an open file or a function.
@@ -83,6 +85,8 @@ def make_cache_key(
     seen = context if shape is not None and shape.uses_context else None
     digest = None if shape is None else shape.digest
     ours = [FORMAT, endpoint, provider, namespace, spelled, digest, strict]
+    if sample is not None:
+        ours.append(sample)
     return hashlib.sha256(_encode(ours) + canonical([model, messages, system, settled, seen])).hexdigest()
 
 

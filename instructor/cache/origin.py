@@ -1,0 +1,26 @@
+"""Where an answer came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..receipt import Later
+
+
+class Info(msgspec.Struct, frozen=True):
+    """Whether a result is a `hit`; of one that is, its `key`, its `age` in seconds, and the tokens that it saved."""
+
+    hit: bool
+    key: str | None = None
+    age: float = 0
+    saved_tokens: int | None = None
+
+
+def info(result: Any) -> Info | None:
+    """Where `result` came from; None where nothing can be told, as of numbers and texts, which carry no receipt."""
+    raw = getattr(result, "__dict__", {}).get("_raw_response")
+    if isinstance(raw, Later):
+        return Info(hit=True, **raw.facts())
+    return None if raw is None else Info(hit=False)
