@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from ..retry import seconds
 from ..schema import GOOGLE, fit
 from ..shape import Shape
 from .base import CALLED, MODES, Finish, Reply, as_json, call, dumped, first, get, items, joined, listed, together
-from .pieces import fold, heard, indexed, overlaid, payload, present, without
+from .pieces import heard, indexed, overlaid, payload, present, without
 from .prompts import in_words, mend
 
 name = "google"
@@ -171,7 +170,10 @@ def streamed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Listener:
-    """Hears responses, each of them a piece. Of several candidates the first heard is the one that counts."""
+    """Hears responses, each of them a piece. Of several candidates the first heard is the one that counts.
+
+    Calls whose arguments come in pieces, which only those get who ask for them, are passed on, but never end.
+    """
 
     def __init__(self, mode: Mode) -> None:
         self.ended = False
@@ -179,10 +181,10 @@ class Listener:
         self._said: dict[str, Any] = {}
         self._candidates: dict[int, dict[str, Any]] = {}
         self._parts: dict[int, list[dict[str, Any]]] = {}
-        self._call: list[Any] = []
+        self._calls: list[Any] = []
 
     def hear(self, event: Any) -> str:
-        """The text that a response adds; a call's arguments when they are whole."""
+        """The text that a response adds; the first call's arguments, which come whole."""
         chunk = heard(event, name)
         self._said = overlaid(self._said, without(chunk, "candidates"))
         self.ended = self.ended or bool(get(chunk.get("prompt_feedback"), "block_reason"))
@@ -197,16 +199,14 @@ class Listener:
             parts.append({**part, "index": _place(parts, part)})
         if index != next(iter(self._candidates)):
             return ""
-        self.ended = self.ended or candidate.get("finish_reason") not in {None, "", "FINISH_REASON_UNSPECIFIED"}
+        made = [part["function_call"] for part in told if part.get("function_call") is not None]
+        arguments = as_json(made[0].get("args") or {}) if made and not self._calls else ""
+        self._calls += made
+        torn = any(each.get("will_continue") or each.get("partial_args") for each in self._calls)
+        finished = candidate.get("finish_reason") not in {None, "", "FINISH_REASON_UNSPECIFIED"}
+        self.ended = self.ended or (finished and not torn)
         text = together(get(part, "text") for part in told if not get(part, "thought"))
-        return payload(self._mode, "".join(map(self._arguments, told)), text or "")
-
-    def _arguments(self, part: dict[str, Any]) -> str:
-        made, closed = part.get("function_call"), self._call and not self._call[-1].get("will_continue")
-        if made is None or closed:
-            return ""
-        self._call.append(made)
-        return "" if made.get("will_continue") else as_json(_gathered(fold(self._call)).get("args") or {})
+        return payload(self._mode, arguments, text or "")
 
     def data(self) -> dict[str, Any]:
         """A response."""
@@ -215,44 +215,13 @@ class Listener:
 
     def _content(self, index: int) -> dict[str, Any]:
         parts = [without(part, "index") for part in indexed(self._parts[index])]
-        whole = [
-            {**each, "function_call": _gathered(each["function_call"])} if "function_call" in each else each
-            for each in parts
-        ]
-        return {"role": "model", **(self._candidates[index].get("content") or {}), "parts": whole}
+        return {"role": "model", **(self._candidates[index].get("content") or {}), "parts": parts}
 
 
 def _place(parts: list[dict[str, Any]], part: dict[str, Any]) -> int:
-    """The place of a part: that of the last one where it goes on with its text, or with a call that is not over."""
+    """The place of a part: that of the last one, if it goes on with its text."""
     if not parts:
         return 0
     last = parts[-1]
     text = {*last, *part} <= {"text", "thought", "index"} and bool(last.get("thought")) == bool(part.get("thought"))
-    called = "function_call" in part and get(last.get("function_call"), "will_continue")
-    return int(last["index"]) + (not (text or called))
-
-
-_VALUES = ("string_value", "number_value", "bool_value")
-
-
-def _gathered(made: dict[str, Any]) -> dict[str, Any]:
-    """A call; arguments that came in pieces, each with its JSON path, are put where they belong."""
-    said: dict[str, list[Any]] = {}
-    for piece in items(made, "partial_args"):
-        said.setdefault(piece["json_path"], []).append(next((piece[key] for key in _VALUES if key in piece), None))
-    args: dict[str, Any] = {}
-    for path, values in said.items():
-        place = args
-        *steps, last = re.findall(r"[^$.\[\]'\"]+", path)
-        for step in steps:
-            place = place.setdefault(step, {})
-        place[last] = fold(values)
-    return {**without(made, "partial_args", "will_continue"), "args": _listed(args)} if said else made
-
-
-def _listed(thing: Any) -> Any:
-    """The thing, with lists for the objects in it whose keys are numbers."""
-    if not isinstance(thing, dict):
-        return thing
-    parts = {key: _listed(part) for key, part in thing.items()}
-    return list(parts.values()) if parts and all(map(str.isdigit, parts)) else parts
+    return int(last["index"]) + (not text)
