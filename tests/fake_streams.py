@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 PIECE = 7
@@ -12,15 +12,17 @@ PIECE = 7
 
 def streamed(path: str, body: dict[str, Any], whole: dict[str, Any]) -> Iterator[bytes]:
     """The events of a stream that says what the unstreamed answer `whole` says."""
-    if "GenerateContent" in path:
-        events = _google(whole)
-    else:
-        events = _anthropic(whole) if path.endswith("/messages") else _openai(whole)
-    for event in events:
+    for event in _spoken(path)(whole):
         name = f"event: {event['type']}\n" if "type" in event else ""
         yield f"{name}data: {json.dumps(event)}\n\n".encode()
     if path.endswith("/chat/completions"):
         yield b"data: [DONE]\n\n"
+
+
+def _spoken(path: str) -> Callable[[dict[str, Any]], Iterator[dict[str, Any]]]:
+    ends = {"/messages": _anthropic, "/responses": _responses}
+    told = (speak for end, speak in ends.items() if path.partition("?")[0].endswith(end))
+    return _google if "GenerateContent" in path else next(told, _openai)
 
 
 def cut(text: str) -> list[str]:
@@ -74,3 +76,37 @@ def _google(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {**whole, "candidates": [{"content": content, "index": 0}]}
     empty = {"content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": candidate["finishReason"]}
     yield {**whole, "candidates": [{**empty, "index": 0}]}
+
+
+def _responses(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for number, (kind, fields) in enumerate(_told(whole)):
+        yield {"type": f"response.{kind}", **fields, "sequence_number": number}
+
+
+def _told(whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    begun = {"response": {**whole, "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}}
+    yield "created", begun
+    yield "in_progress", begun
+    for number, item in enumerate(whole["output"]):
+        at = {"item_id": item["id"], "output_index": number}
+        empty = {"arguments": ""} if "arguments" in item else {"content": []}
+        yield "output_item.added", {"item": {**item, **empty, "status": "in_progress"}, "output_index": number}
+        if "arguments" in item:
+            yield from _grown("function_call_arguments", item, "arguments", at)
+        for place, part in enumerate(item.get("content", ())):
+            yield from _part(part, {**at, "content_index": place})
+        yield "output_item.done", {"item": item, "output_index": number}
+    yield whole["status"], {"response": whole}
+
+
+def _part(part: dict[str, Any], at: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    key = "text" if "text" in part else "refusal"
+    yield "content_part.added", {**at, "part": {**part, key: ""}}
+    yield from _grown(part["type"], part, key, {**at, **({"logprobs": []} if key == "text" else {})})
+    yield "content_part.done", {**at, "part": part}
+
+
+def _grown(kind: str, told: dict[str, Any], key: str, at: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for piece in cut(told[key]):
+        yield f"{kind}.delta", {**at, "delta": piece}
+    yield f"{kind}.done", {**at, key: told[key], **({"name": told["name"]} if "name" in told else {})}

@@ -14,6 +14,7 @@ from fake_provider import FakeProvider
 from google import genai
 
 import instructor
+from instructor import Mode
 
 Ask = Callable[..., Any]
 
@@ -22,6 +23,11 @@ def openai_client(provider: FakeProvider, *, use_async: bool = False, key: str =
     """An OpenAI client that asks the fake provider."""
     sdk = openai.AsyncOpenAI if use_async else openai.OpenAI
     return instructor.from_openai(sdk(api_key=key, base_url=f"{provider.url}/v1", max_retries=0), model="m", **kwargs)
+
+
+def responses_client(provider: FakeProvider, **kwargs: Any) -> Any:
+    """An OpenAI client that asks the fake provider in the Responses API, which has one mode, whatever others have."""
+    return openai_client(provider, **{**kwargs, "mode": Mode.RESPONSES_TOOLS})
 
 
 def anthropic_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
@@ -42,7 +48,13 @@ def groq_client(provider: FakeProvider, *, use_async: bool = False, key: str = "
     return instructor.from_groq(sdk(api_key=key, base_url=provider.url, max_retries=0), model="m", **kwargs)
 
 
-CLIENTS = {"openai": openai_client, "anthropic": anthropic_client, "google": google_client, "groq": groq_client}
+CLIENTS = {
+    "openai": openai_client,
+    "responses": responses_client,
+    "anthropic": anthropic_client,
+    "google": google_client,
+    "groq": groq_client,
+}
 
 
 def ask(client: Any, *args: Any, method: str = "create", **kwargs: Any) -> Any:

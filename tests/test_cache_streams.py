@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fake_provider import FakeProvider, Say
-from flavours import ask, openai_client
+from flavours import ask, openai_client, responses_client
 from pydantic import BaseModel, ValidationError, field_validator
 from test_cache_flights import all_wait, everybody_waits
 
@@ -31,7 +31,7 @@ class User(BaseModel):
 
 JOHN, ANN = User(name="John", age=25), User(name="Ann", age=31)
 BOTH = '{"tasks": [{"name": "John", "age": 25}, {"name": "Ann", "age": 31}]}'
-SOME, ALL = 9, 100
+SOME, ALL = 10, 100
 """Events until John has been said, and more than there are."""
 
 
@@ -41,6 +41,12 @@ def paced(provider: FakeProvider) -> FakeProvider:
     provider.say(BOTH)
     provider.pace = threading.Semaphore(0)
     return provider
+
+
+@pytest.fixture(params=[openai_client, responses_client], ids=["chat", "responses"])
+def make(request: pytest.FixtureRequest) -> Any:
+    """A client of each of OpenAI's two APIs."""
+    return request.param
 
 
 def asked(client: Any, model: Any = User, **kwargs: Any) -> Any:
@@ -54,10 +60,10 @@ async def items(stream: Any) -> list[Any]:
 
 
 @pytest.mark.fault("B4")
-def test_threads_read_along(paced: FakeProvider) -> None:
+def test_threads_read_along(paced: FakeProvider, make: Any) -> None:
     """20 threads, one call; each has seen John before Ann is said."""
     cache, seen = AutoCache(), threading.Semaphore(0)
-    client = openai_client(paced, cache=cache)
+    client = make(paced, cache=cache)
 
     def listen() -> list[User]:
         stream = asked(client)
@@ -82,10 +88,10 @@ def test_threads_read_along(paced: FakeProvider) -> None:
 
 
 @pytest.mark.fault("B4")
-def test_tasks_read_along(paced: FakeProvider) -> None:
+def test_tasks_read_along(paced: FakeProvider, make: Any) -> None:
     """50 tasks, one call; each has seen John before Ann is said."""
     cache = AutoCache()
-    client = openai_client(paced, use_async=True, cache=cache)
+    client = make(paced, use_async=True, cache=cache)
 
     async def main() -> tuple[list[User], list[list[User]], int]:
         streams = [asked(client) for _ in range(50)]
@@ -117,25 +123,25 @@ def test_a_listener_at_leisure_holds_nobody_up(paced: FakeProvider) -> None:
 
 
 @pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
-def test_create_waits_for_a_stream_in_flight(paced: FakeProvider, use_async: bool) -> None:
+def test_create_waits_for_a_stream_in_flight(paced: FakeProvider, make: Any, use_async: bool) -> None:
     """`create`, asked in another world while a thread listens at leisure, fetches the rest itself."""
     cache = AutoCache()
-    leisurely = asked(openai_client(paced, cache=cache))
+    leisurely = asked(make(paced, cache=cache))
     paced.pace.release(ALL)
     first = next(leisurely)
 
-    users = ask(openai_client(paced, use_async=use_async, cache=cache), response_model=list[User], **QUESTION)
+    users = ask(make(paced, use_async=use_async, cache=cache), response_model=list[User], **QUESTION)
 
     assert users == [first, *leisurely] == [JOHN, ANN]
     assert paced.calls == 1
 
 
 @pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
-def test_a_stream_waits_for_create_in_flight(provider: FakeProvider, use_async: bool) -> None:
+def test_a_stream_waits_for_create_in_flight(provider: FakeProvider, make: Any, use_async: bool) -> None:
     """What `create` is being told is given item by item when it is there."""
     provider.say(BOTH)
     cache, provider.gate = AutoCache(), threading.Event()
-    client, other = openai_client(provider, cache=cache), openai_client(provider, use_async=use_async, cache=cache)
+    client, other = make(provider, cache=cache), make(provider, use_async=use_async, cache=cache)
 
     with ThreadPoolExecutor(2) as pool:
         leading = pool.submit(client.create, response_model=list[User], **QUESTION)
@@ -149,11 +155,11 @@ def test_a_stream_waits_for_create_in_flight(provider: FakeProvider, use_async: 
     assert provider.calls == 1
 
 
-def test_a_task_follows_a_thread_and_a_thread_a_task(paced: FakeProvider) -> None:
+def test_a_task_follows_a_thread_and_a_thread_a_task(paced: FakeProvider, make: Any) -> None:
     """One flight for both worlds, whoever leads."""
     for use_async in (False, True):
         cache, paced.pace = AutoCache(), threading.Semaphore(0)
-        clients = [openai_client(paced, use_async=each, cache=cache) for each in (use_async, not use_async)]
+        clients = [make(paced, use_async=each, cache=cache) for each in (use_async, not use_async)]
         with ThreadPoolExecutor(2) as pool:
             heard = []
             for number, client in enumerate(clients, 1):
@@ -168,10 +174,10 @@ def test_a_task_follows_a_thread_and_a_thread_a_task(paced: FakeProvider) -> Non
 
 
 @pytest.mark.fault("B5")
-def test_a_leader_that_goes_away_takes_nobody_with_it(paced: FakeProvider) -> None:
+def test_a_leader_that_goes_away_takes_nobody_with_it(paced: FakeProvider, make: Any) -> None:
     """A thread abandons its loop in the middle; the other hears the same call to its end."""
     cache = AutoCache()
-    client = openai_client(paced, cache=cache)
+    client = make(paced, cache=cache)
     leader, follower = asked(client), asked(client)
     paced.pace.release(SOME)
     assert [next(leader), next(follower)] == [JOHN, JOHN]
@@ -185,10 +191,10 @@ def test_a_leader_that_goes_away_takes_nobody_with_it(paced: FakeProvider) -> No
 
 @pytest.mark.fault("B5")
 @pytest.mark.filterwarnings("error")
-def test_a_cancelled_leader_takes_nobody_with_it(paced: FakeProvider) -> None:
+def test_a_cancelled_leader_takes_nobody_with_it(paced: FakeProvider, make: Any) -> None:
     """50 tasks; the first is cancelled half-way; 49 get everything from one call."""
     cache = AutoCache()
-    client = openai_client(paced, use_async=True, cache=cache)
+    client = make(paced, use_async=True, cache=cache)
 
     async def main() -> tuple[list[list[User]], BaseException | None]:
         tasks = [asyncio.create_task(items(asked(client))) for _ in range(50)]
@@ -217,10 +223,10 @@ def _sent(paced: FakeProvider, number: int) -> None:
 
 @pytest.mark.fault("B6")
 @pytest.mark.filterwarnings("error")
-def test_when_all_are_cancelled_the_work_is(paced: FakeProvider) -> None:
+def test_when_all_are_cancelled_the_work_is(paced: FakeProvider, make: Any) -> None:
     """50 tasks cancelled: the connection is closed, nothing stored, nothing left in flight."""
     cache = AutoCache()
-    client = openai_client(paced, use_async=True, cache=cache)
+    client = make(paced, use_async=True, cache=cache)
 
     async def main() -> list[Any]:
         tasks = [asyncio.create_task(items(asked(client))) for _ in range(50)]
@@ -238,11 +244,11 @@ def test_when_all_are_cancelled_the_work_is(paced: FakeProvider) -> None:
 
 
 @pytest.mark.fault("B7")
-def test_an_error_is_shared_and_not_stored(paced: FakeProvider) -> None:
+def test_an_error_is_shared_and_not_stored(paced: FakeProvider, make: Any) -> None:
     """A stream that breaks off raises in all who listen; the next one asks anew."""
     paced.say(Say(BOTH, events=SOME), BOTH)
     cache = AutoCache()
-    client = openai_client(paced, cache=cache)
+    client = make(paced, cache=cache)
     leader, follower = asked(client), asked(client)
     paced.pace.release(ALL)
     assert [next(leader), next(follower)] == [JOHN, JOHN]
@@ -355,9 +361,9 @@ def test_a_model_that_refuses_late_raises(paced: FakeProvider) -> None:
     assert (list(leader), paced.calls) == ([ANN], 1)
 
 
-def test_events_are_read_along_too(paced: FakeProvider) -> None:
+def test_events_are_read_along_too(paced: FakeProvider, make: Any) -> None:
     """The SDK's own events: equal ones for each, and no two the same object."""
-    client = openai_client(paced, cache=AutoCache())
+    client = make(paced, cache=AutoCache())
     streams = [client.create(response_model=None, stream=True, **QUESTION) for _ in range(2)]
     paced.pace.release(ALL)
 

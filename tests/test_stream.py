@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, get_args
 
 import openai
 import pytest
-from fake_provider import FakeProvider, Say
-from flavours import CLIENTS, ask, openai_client
+from fake_provider import FakeProvider, Say, wire
+from fake_streams import streamed
+from flavours import CLIENTS, ask, openai_client, responses_client
+from openai.types import responses
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel, ValidationError, field_validator
 
@@ -28,6 +32,12 @@ from instructor.exceptions import (
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Extract: John is 25, Ann is 31"}]}
 MODES = [Mode.TOOLS, Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON]
+WAYS = [
+    pytest.param(name, mode, id=f"{name}-{mode.name}")
+    for name in CLIENTS
+    for mode in ([Mode.RESPONSES_TOOLS] if name == "responses" else MODES)
+]
+every_way = pytest.mark.parametrize(("make", "mode"), WAYS, indirect=["make"])
 
 
 class User(BaseModel):
@@ -62,7 +72,10 @@ def make(request: pytest.FixtureRequest) -> Any:
     return CLIENTS[request.param]
 
 
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+both_apis = pytest.mark.parametrize("make", ["openai", "responses"], indirect=True)
+
+
+@every_way
 def test_partials_grow_into_the_answer(provider: FakeProvider, make: Any, mode: Mode, use_async: bool) -> None:
     """Every flavour and mode: snapshots of the user's class, the last of which is the answer itself."""
     client = make(provider, mode=mode, use_async=use_async)
@@ -75,7 +88,7 @@ def test_partials_grow_into_the_answer(provider: FakeProvider, make: Any, mode: 
     assert provider.requests[0].get("stream", True) is True
 
 
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@every_way
 def test_items_come_one_by_one(provider: FakeProvider, make: Any, mode: Mode, use_async: bool) -> None:
     """Every flavour and mode: the items of a list, as objects of the user's class."""
     provider.say(BOTH)
@@ -84,11 +97,12 @@ def test_items_come_one_by_one(provider: FakeProvider, make: Any, mode: Mode, us
     assert heard(client.create_iterable(response_model=User, **QUESTION)) == [JOHN, ANN]
 
 
+@both_apis
 @pytest.mark.parametrize("response_model", [Iterable[User], list[User]])
-def test_create_streams_when_told_to(provider: FakeProvider, response_model: Any, use_async: bool) -> None:
+def test_create_streams_when_told_to(provider: FakeProvider, make: Any, response_model: Any, use_async: bool) -> None:
     """`create(stream=True)` is `create_iterable` for lists, and `create_partial` for partials."""
     provider.say(BOTH, '{"name": "John", "age": 25}')
-    client = openai_client(provider, use_async=use_async)
+    client = make(provider, use_async=use_async)
 
     items = heard(ask(client, response_model=response_model, stream=True, **QUESTION))
     snapshots = heard(ask(client, response_model=Partial[User], stream=True, **QUESTION))
@@ -107,13 +121,14 @@ def test_a_single_answer_is_no_stream(provider: FakeProvider) -> None:
     assert provider.calls == 0
 
 
-@pytest.mark.parametrize("cache", [None, AutoCache()], ids=["uncached", "cached"])
-def test_the_first_item_is_there_before_the_last_is_said(provider: FakeProvider, cache: Any) -> None:
+@both_apis
+@pytest.mark.parametrize("cached", [False, True], ids=["uncached", "cached"])
+def test_the_first_item_is_there_before_the_last_is_said(provider: FakeProvider, make: Any, cached: bool) -> None:
     """The sync client really streams: the model waits until we have seen its first item."""
     provider.say(BOTH)
     provider.pace = threading.Semaphore(0)
-    stream = openai_client(provider, cache=cache).create_iterable(response_model=User, **QUESTION)
-    provider.pace.release(9)  # the role, the tool's name, and 49 characters: all of John
+    stream = make(provider, cache=AutoCache() if cached else None).create_iterable(response_model=User, **QUESTION)
+    provider.pace.release(10)  # two or three that say nothing, and 49 characters: all of John
 
     first, sent = next(stream), provider.sent
     provider.pace.release(100)
@@ -122,15 +137,17 @@ def test_the_first_item_is_there_before_the_last_is_said(provider: FakeProvider,
     assert sent < 12
 
 
-@pytest.mark.parametrize("cache", [None, AutoCache()], ids=["uncached", "cached"])
-def test_the_first_item_is_there_before_the_last_is_said_to_tasks(provider: FakeProvider, cache: Any) -> None:
+@both_apis
+@pytest.mark.parametrize("cached", [False, True], ids=["uncached", "cached"])
+def test_tasks_too_have_the_first_item_before_the_last_is_said(provider: FakeProvider, make: Any, cached: bool) -> None:
     """The async client, too."""
     provider.say(BOTH)
     pace = provider.pace = threading.Semaphore(0)
+    cache = AutoCache() if cached else None
 
     async def main() -> tuple[Any, list[Any], int]:
-        stream = openai_client(provider, use_async=True, cache=cache).create_iterable(response_model=User, **QUESTION)
-        pace.release(9)
+        stream = make(provider, use_async=True, cache=cache).create_iterable(response_model=User, **QUESTION)
+        pace.release(10)
         first, sent = await anext(stream), provider.sent
         pace.release(100)
         return first, [item async for item in stream], sent
@@ -143,7 +160,7 @@ def test_the_first_item_is_there_before_the_last_is_said_to_tasks(provider: Fake
 # The cache.
 
 
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@every_way
 def test_a_stream_is_replayed(provider: FakeProvider, make: Any, mode: Mode, use_async: bool) -> None:
     """Asked again, the same items in the same order, without a call; and `create` has the answer too."""
     provider.say(BOTH)
@@ -157,7 +174,7 @@ def test_a_stream_is_replayed(provider: FakeProvider, make: Any, mode: Mode, use
     assert provider.calls == 1
 
 
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@every_way
 def test_partials_are_replayed(provider: FakeProvider, make: Any, mode: Mode, use_async: bool) -> None:
     """Every snapshot comes again; `create` has the answer, with the completion of the SDK's own type."""
     client = make(provider, mode=mode, use_async=use_async, cache=AutoCache())
@@ -185,13 +202,14 @@ def test_what_create_was_told_is_replayed_as_a_stream(provider: FakeProvider, ma
     assert provider.calls == 1
 
 
-def test_another_process_replays_it(provider: FakeProvider, tmp_path: Path, use_async: bool) -> None:
+@both_apis
+def test_another_process_replays_it(provider: FakeProvider, make: Any, tmp_path: Path, use_async: bool) -> None:
     """A new client with a reopened directory."""
     provider.say(BOTH)
     shown = []
     for _ in range(2):
         with DiskCache(tmp_path) as cache:
-            client = openai_client(provider, use_async=use_async, cache=cache)
+            client = make(provider, use_async=use_async, cache=cache)
             shown.append(heard(client.create_iterable(response_model=User, **QUESTION)))
 
     assert shown == [[JOHN, ANN]] * 2
@@ -237,9 +255,33 @@ def test_without_a_model_the_events_are_the_sdks(provider: FakeProvider, make: A
 
     assert first == again
     assert [type(event) for event in first] == [type(event) for event in again]
+    assert {type(event) for event in first} <= set(_kinds(client.endpoint.row.event))
     assert type(whole).__name__ == client.endpoint.row.completion.rpartition(":")[2]
     assert client.endpoint.dialect.read(whole).text == '{"name": "John", "age": 25}'
     assert provider.calls == 1
+
+
+def _kinds(name: str) -> tuple[type, ...]:
+    """The class of that name, or the members of the union."""
+    kind = resolve_name(name)
+    return (kind,) if isinstance(kind, type) else get_args(get_args(kind)[0])
+
+
+def test_events_of_a_union_come_back_as_its_members(provider: FakeProvider, use_async: bool) -> None:
+    """A call in the Responses API: each event of the class that the SDK has for it."""
+    client = responses_client(provider, use_async=use_async, cache=AutoCache())
+    question = {**QUESTION, "tools": [{"type": "function", "name": "User", "parameters": {}}]}
+
+    first, again = (heard(ask(client, response_model=None, stream=True, **question)) for _ in range(2))
+
+    kinds = [
+        *(responses.ResponseCreatedEvent, responses.ResponseInProgressEvent, responses.ResponseOutputItemAddedEvent),
+        *[responses.ResponseFunctionCallArgumentsDeltaEvent] * 4,
+        *(responses.ResponseFunctionCallArgumentsDoneEvent, responses.ResponseOutputItemDoneEvent),
+        responses.ResponseCompletedEvent,
+    ]
+    assert kinds == [type(event) for event in first] == [type(event) for event in again]
+    assert (first, provider.calls) == (again, 1)
 
 
 def test_without_a_model_and_a_cache_the_stream_is_the_sdks(provider: FakeProvider) -> None:
@@ -305,7 +347,7 @@ def test_who_changes_an_event_changes_no_other(provider: FakeProvider) -> None:
 # What goes wrong.
 
 BROKEN = {
-    "cut": (Say(BOTH, events=11), IncompleteOutputException),
+    "cut": (Say(BOTH, events=10), IncompleteOutputException),
     "out of tokens": (Say(BOTH[:-9], finish="length"), IncompleteOutputException),
     "refused": (Say(BOTH, refusal="I had rather not"), RefusalError),
     "filtered": (Say(BOTH, finish="content_filter"), RefusalError),
@@ -314,17 +356,18 @@ BROKEN = {
 
 @pytest.mark.fault("G4")
 @pytest.mark.parametrize("wrong", BROKEN)
-def test_a_stream_that_breaks_off_raises(provider: FakeProvider, wrong: str, use_async: bool) -> None:
+@both_apis
+def test_a_stream_that_breaks_off_raises(provider: FakeProvider, make: Any, wrong: str, use_async: bool) -> None:
     """What was shown stands, the rest raises, and nothing is stored."""
     say, error = BROKEN[wrong]
     provider.say(say)
     cache, shown = AutoCache(), []
-    client = openai_client(provider, use_async=use_async, cache=cache)
+    client = make(provider, use_async=use_async, cache=cache)
 
     with pytest.raises(error):
         _show(client.create_iterable(response_model=User, **QUESTION), shown)
 
-    assert shown[:1] == [JOHN]
+    assert shown[:1] == ([] if make is responses_client and say.refusal else [JOHN])  # it refuses or calls, not both
     assert (stats(cache).stores, provider.calls, len(shelf_of(cache).flights)) == (0, 1, 0)
 
 
@@ -341,6 +384,43 @@ def _show(stream: Any, shown: list[Any]) -> None:
 
 
 @pytest.mark.fault("G4")
+@pytest.mark.parametrize("wrong", BROKEN)
+def test_events_of_a_stream_that_breaks_off_are_not_stored(provider: FakeProvider, make: Any, wrong: str) -> None:
+    """They are given as they came, and the next one asks anew."""
+    provider.say(BROKEN[wrong][0], BOTH)
+    client = make(provider, cache=AutoCache())
+
+    for _ in range(3):
+        assert heard(client.create(response_model=None, stream=True, **QUESTION)) != []
+
+    assert provider.calls == 2
+
+
+FAILURE = {"code": "server_error", "message": "as told", "param": None}
+FAILURES = {
+    "failed": {"type": "response.failed", "response": {"id": "r", "object": "response", "status": "failed"}},
+    "error": {"type": "error", **FAILURE},
+}
+FAILURES["failed"]["response"] |= {"error": FAILURE, "output": []}
+
+
+@pytest.mark.fault("G4")
+@pytest.mark.parametrize("wrong", FAILURES)
+def test_a_response_that_fails_raises(provider: FakeProvider, wrong: str, use_async: bool) -> None:
+    """In the middle of it, in the provider's words; what was shown stands."""
+    begun = [*streamed("/responses", {}, wire("/responses", {"model": "m"}, Say(BOTH)))][:-4]
+    provider.say(Say(body=b"".join(begun) + f"event: {wrong}\ndata: {json.dumps(FAILURES[wrong])}\n\n".encode()))
+    cache, shown = AutoCache(), []
+    client = responses_client(provider, use_async=use_async, cache=cache)
+
+    with pytest.raises(InstructorRetryException, match="as told"):
+        _show(client.create_iterable(response_model=User, **QUESTION), shown)
+
+    assert shown == [JOHN, ANN]
+    assert (stats(cache).stores, provider.calls, len(shelf_of(cache).flights)) == (0, 1, 0)
+
+
+@pytest.mark.fault("G4")
 def test_an_error_in_mid_stream_raises(provider: FakeProvider, make: Any, use_async: bool) -> None:
     """A server's error event, after some of the answer."""
     whole = b'data: {"choices": [{"index": 0, "delta": {"content": "{"}}]}\n\n'
@@ -354,25 +434,29 @@ def test_an_error_in_mid_stream_raises(provider: FakeProvider, make: Any, use_as
     assert (stats(cache).stores, provider.calls, len(shelf_of(cache).flights)) == (0, 1, 0)
 
 
-def test_what_does_not_fit_is_asked_again_if_nothing_was_shown(provider: FakeProvider, use_async: bool) -> None:
+@both_apis
+def test_what_does_not_fit_is_asked_again_if_nothing_was_shown(
+    provider: FakeProvider, make: Any, use_async: bool
+) -> None:
     """The first item is wrong: the model is told, and its second answer streams."""
     provider.say('{"tasks": [{"name": "John"}]}', BOTH)
     cache = AutoCache()
-    client = openai_client(provider, use_async=use_async, cache=cache)
+    client = make(provider, use_async=use_async, cache=cache)
 
     first = heard(client.create_iterable(response_model=User, **QUESTION))
     again = heard(client.create_iterable(response_model=User, **QUESTION))
 
     assert first == again == [JOHN, ANN]
     assert provider.calls == 2
-    assert "age" in provider.requests[1]["messages"][-1]["content"]
+    assert "age" in json.dumps(provider.requests[1].get("messages", provider.requests[1].get("input"))[-1])
 
 
-def test_what_does_not_fit_raises_if_something_was_shown(provider: FakeProvider, use_async: bool) -> None:
+@both_apis
+def test_what_does_not_fit_raises_if_something_was_shown(provider: FakeProvider, make: Any, use_async: bool) -> None:
     """The second item is wrong: John stays shown, and there is no other attempt."""
     provider.say('{"tasks": [{"name": "John", "age": 25}, {"name": "Ann"}]}', BOTH)
     cache, errors = AutoCache(), []
-    client = openai_client(provider, use_async=use_async, cache=cache)
+    client = make(provider, use_async=use_async, cache=cache)
     client.on("parse:error", lambda error, **_: errors.append(error))
 
     with pytest.raises(InstructorRetryException) as raised:
@@ -405,13 +489,14 @@ def test_a_server_that_fails_raises(provider: FakeProvider, make: Any, use_async
     assert (stats(cache).stores, len(shelf_of(cache).flights)) == (0, 0)
 
 
-def test_an_abandoned_loop_closes_the_connection(provider: FakeProvider) -> None:
+@both_apis
+def test_an_abandoned_loop_closes_the_connection(provider: FakeProvider, make: Any) -> None:
     """And stores nothing."""
     provider.say(BOTH)
-    provider.pace = threading.Semaphore(9)
+    provider.pace = threading.Semaphore(10)
     cache = AutoCache()
 
-    for user in openai_client(provider, cache=cache).create_iterable(response_model=User, **QUESTION):
+    for user in make(provider, cache=cache).create_iterable(response_model=User, **QUESTION):
         assert user == JOHN
         break
 
@@ -419,14 +504,15 @@ def test_an_abandoned_loop_closes_the_connection(provider: FakeProvider) -> None
     assert (stats(cache).stores, len(shelf_of(cache).flights)) == (0, 0)
 
 
-def test_an_abandoned_loop_of_a_task_closes_the_connection(provider: FakeProvider) -> None:
+@both_apis
+def test_an_abandoned_loop_of_a_task_closes_the_connection(provider: FakeProvider, make: Any) -> None:
     """And stores nothing; nothing is left of its task."""
     provider.say(BOTH)
-    provider.pace = threading.Semaphore(9)
+    provider.pace = threading.Semaphore(10)
     cache = AutoCache()
 
     async def main() -> None:
-        stream = openai_client(provider, use_async=True, cache=cache).create_iterable(response_model=User, **QUESTION)
+        stream = make(provider, use_async=True, cache=cache).create_iterable(response_model=User, **QUESTION)
         async for user in stream:
             assert user == JOHN
             break
