@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Any
+
+from pydantic_core import from_json
 
 from . import jsontext
 from .answer import Answer, is_whole, judge, sign
@@ -60,7 +63,19 @@ def listen(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
         talk.goes_on(reply, error)
         raise
     sign(plan, rest, completion, talk.usage)
-    return Answer(rest, tuple(pieces) if "".join(pieces) == text else (text,), completion)
+    return Answer(rest, _tape(pieces, text), completion)
+
+
+def _tape(pieces: list[str], text: str) -> tuple[str, ...]:
+    """The pieces, if they are the document that counts; an SDK that reads it meanwhile may set its spaces anew."""
+    said = "".join(pieces)
+    return tuple(pieces) if said == text or _written(said) == _written(text) else (text,)
+
+
+def _written(text: str) -> str:
+    with suppress(ValueError):
+        return json.dumps(from_json(text))
+    return text
 
 
 def overhear(plan: Plan) -> Flow[Answer]:

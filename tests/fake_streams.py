@@ -54,7 +54,7 @@ def _anthropic(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
     started = {**whole, "content": [], "stop_reason": None, "usage": {**whole["usage"], "output_tokens": 1}}
     yield {"type": "message_start", "message": started}
     for number, block in enumerate(whole["content"]):
-        told = json.dumps(block["input"]) if "input" in block else block["text"]
+        told = json.dumps(block["input"], separators=(",", ":")) if "input" in block else block["text"]
         empty = {**block, "input": {}} if "input" in block else {**block, "text": ""}
         yield {"type": "content_block_start", "index": number, "content_block": empty}
         for piece in cut(told):
