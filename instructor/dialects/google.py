@@ -186,7 +186,7 @@ class Listener:
     def hear(self, event: Any) -> str:
         """The text that a response adds; the first call's arguments, which come whole."""
         chunk = heard(event, name)
-        self._said = overlaid(self._said, without(chunk, "candidates"))
+        self._said = overlaid(self._said, without(chunk, "candidates", "parsed"))  # what the SDK makes of one piece
         self.ended = self.ended or bool(get(chunk.get("prompt_feedback"), "block_reason"))
         return "".join(map(self._hear, items(chunk, "candidates")))
 
