@@ -58,7 +58,7 @@ def listen(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
         if not said.ended:
             raise IncompleteOutputException(last_completion=completion)
         text = judge(plan.mode, shape.name, reply, completion)
-        rest = reader.end(text)
+        rest = [*(() if pieces else reader.feed(text)), *reader.end(text)]  # as its replay will be
     except RETRYABLE as error:
         talk.goes_on(reply, error)
         raise

@@ -191,6 +191,23 @@ def test_partials_are_replayed(provider: FakeProvider, make: Any, mode: Mode, us
     assert provider.calls == 1
 
 
+class Nothing(BaseModel):
+    """There is nothing to say."""
+
+
+@every_way
+def test_an_empty_object_is_replayed(provider: FakeProvider, make: Any, mode: Mode, use_async: bool) -> None:
+    """What is only found at the end is shown as it is replayed."""
+    provider.say("{}")
+    client = make(provider, mode=mode, use_async=use_async, cache=AutoCache())
+
+    first, again = (heard(client.create_partial(response_model=Nothing, **QUESTION)) for _ in range(2))
+
+    assert first == again
+    assert [type(each) for each in first] == [type(each) for each in again]
+    assert (first[-1], provider.calls) == (Nothing(), 1)
+
+
 def test_what_create_was_told_is_replayed_as_a_stream(provider: FakeProvider, make: Any, use_async: bool) -> None:
     """The other way round."""
     client = make(provider, use_async=use_async, cache=AutoCache())
