@@ -46,16 +46,16 @@ def deliver(plan: Plan, tape: tuple[str, ...], raw: Any, events: tuple[Kept, ...
             value = [restore(event, plan.endpoint.row.event) for event in events] if plan.reading else made(raw)
             return Answer(value, tape, raw, events=events) if value else None
         text = tape[0] if len(tape) == 1 else "".join(tape)
-        if plan.reading:
-            reader = plan.reader()
-            value = [*(item for piece in tape for item in reader.feed(piece)), *reader.end(text)]
-            sign(plan, value, raw, Free(raw, plan.endpoint))
-            return Answer(value, tape, raw)
         value = plan.shape.load(text, plan.context, strict=plan.strict)
     except Exception:  # noqa: BLE001  validators are strangers' code, and this one will run again on the miss
         return None
     attach(value, raw, Free(raw, plan.endpoint))
-    return Answer(value, tape, raw)
+    return Answer(value if plan.reading is None else last_items(plan, value), tape, raw)
+
+
+def last_items(plan: Plan, value: Any) -> list[Any]:
+    """The items with which a stream of `value` ends: all of a list, or the whole after its snapshots."""
+    return [value] if plan.reading == "snapshots" else list(value)
 
 
 def sign(plan: Plan, items: list[Any], raw: Any, usage: Any) -> None:

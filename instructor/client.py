@@ -24,6 +24,12 @@ T = TypeVar("T")
 Messages: TypeAlias = list[Any] | None
 
 
+ONE_ANSWER = (
+    "create_with_completion gives one answer: leave stream=True out. The last item of create_partial carries its "
+    "completion as _raw_response."
+)
+
+
 class Instructor:
     """Typed answers from a language model.
 
@@ -103,10 +109,10 @@ class Instructor:
     _plan = make_plan
 
     def _plan_stream(self, *asked: Any) -> Plan:
-        """The plan of a stream, of which no budget can be kept."""
+        """The plan of a stream."""
         *options, kwargs = asked
         plan: Any = self._plan
-        made: Plan = plan(*options, None, {**kwargs, "stream": True})
+        made: Plan = plan(*options, kwargs.pop("token_budget", None), {**kwargs, "stream": True})
         return made
 
     @overload
@@ -138,7 +144,7 @@ class Instructor:
             InstructorRetryException: no attempt gave an answer that fits; its cause is the last error.
         """
         plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
-        return streamed(plan) if plan.reading and plan.streams else run(solve(plan)).value
+        return streamed(plan) if plan.streams else run(solve(plan)).value
 
     def create_partial(
         self,
@@ -191,6 +197,8 @@ class Instructor:
     ) -> Any:
         """As `create`, and the SDK's own completion beside the answer: `(answer, completion)`."""
         plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
+        if plan.reading:
+            raise ConfigurationError(ONE_ANSWER)
         answer = run(solve(plan))
         return answer.value, answer.completion
 
@@ -230,7 +238,7 @@ class AsyncInstructor(Instructor):
     ) -> Any:
         """As `Instructor.create`, awaited."""
         plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
-        return streamed_async(plan) if plan.reading and plan.streams else (await run_async(solve(plan))).value
+        return streamed_async(plan) if plan.streams else (await run_async(solve(plan))).value
 
     def create_partial(  # type: ignore[override]
         self,
@@ -275,6 +283,8 @@ class AsyncInstructor(Instructor):
     ) -> Any:
         """As `Instructor.create_with_completion`, awaited."""
         plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
+        if plan.reading:
+            raise ConfigurationError(ONE_ANSWER)
         answer = await run_async(solve(plan))
         return answer.value, answer.completion
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing, closing, suppress
 from typing import Any, TypeVar
 
+import pydantic
 import tenacity
 
 from .cache.base import BaseCache
-from .effects import END, Decide, Effect, Emit, Flow, Join, Load, Next, Open, Run, Save, Send, Share, Sleep
+from .effects import END, Decide, Effect, Emit, Flow, Join, Load, Next, Open, Run, Save, Send, Share, Sleep, Whole
 from .sharing import join, join_async, share, share_async
 
 T = TypeVar("T")
@@ -115,6 +116,7 @@ async def iterate_async(flow: Flow[Any]) -> AsyncGenerator[Any, None]:
         async for effect in emitted:
             for item in effect.items:
                 yield item
+            await asyncio.sleep(0)  # a replay waits for nothing, and the loop has other work
 
 
 def _close(source: Any) -> None:
@@ -223,12 +225,23 @@ def _share_async(effect: Share) -> Any:
 
 def _open(effect: Open) -> tuple[Any, Any]:
     stream = effect.call(**effect.kwargs)
-    return iter(stream), stream
+    return iter(_streaming(stream)), stream
 
 
 async def _open_async(effect: Open) -> tuple[Any, Any]:
-    stream = await _awaited(effect.call(**effect.kwargs))
-    return aiter(stream), stream
+    stream = _streaming(await _awaited(effect.call(**effect.kwargs)))
+    return aiter(stream if hasattr(stream, "__aiter__") else _one_by_one(stream)), stream
+
+
+def _streaming(answer: Any) -> Any:
+    """The answer, which was to be a stream."""
+    return [Whole(answer)] if isinstance(answer, (dict, pydantic.BaseModel)) else answer
+
+
+async def _one_by_one(events: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    """What a user's function made of a stream."""
+    for event in events:
+        yield event
 
 
 def _join(effect: Join) -> tuple[Any, Any]:

@@ -48,6 +48,12 @@ class Open(msgspec.Struct, frozen=True):
     kwargs: Mapping[str, Any]
 
 
+class Whole(msgspec.Struct, frozen=True):
+    """The only event of a stream that is none: a provider that does not know how answered all at once."""
+
+    completion: Any
+
+
 class Next(msgspec.Struct, frozen=True):
     """Wait for what comes next out of a source; gives `END` when nothing does."""
 
@@ -58,7 +64,7 @@ class Emit(msgspec.Struct, frozen=True):
     """Hand `items` to who asked, `pieces` of the tape to those who read along, and the `answer` once it is there."""
 
     items: Sequence[Any] = ()
-    pieces: Sequence[str] = ()
+    pieces: Sequence[Any] = ()
     answer: Any = None
 
 

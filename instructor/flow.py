@@ -11,7 +11,7 @@ import tenacity
 from msgspec.structs import replace
 
 from .answer import Answer, Restored, deliver, is_whole, judge, receipt, sign
-from .cache.completion import keep
+from .cache.completion import Kept, keep, restore
 from .cache.entry import Entry, seal, unseal
 from .conversation import Conversation, root
 from .effects import END, Decide, Emit, Flow, Join, Load, Next, Run, Save, Send, Share, Sleep
@@ -50,7 +50,9 @@ def stream(plan: Plan) -> Flow[None]:
         yield Emit((yield from ask(plan)).value)
         return
     text, answer = yield from recall(plan, slot)
-    if answer is None:
+    if answer is not None:
+        yield from replay(plan, answer)
+    while answer is None:
         work = partial(tell, plan, slot, text)
         seat = yield Join(slot.shelf.flights, slot.flight, work, plan.patience, plan.terms)
         answer = yield from (along(plan, slot, seat) if seat else ask_anew(plan, slot))
@@ -63,8 +65,10 @@ def tell(plan: Plan, slot: Slot, refused: Any = None, left: float | None = None)
     yield Emit(answer=answer)
 
 
-def along(plan: Plan, slot: Slot, seat: Any) -> Flow[Answer]:
+def along(plan: Plan, slot: Slot, seat: Any) -> Flow[Answer | None]:
     """Hear an answer while it is given: who leads takes its items, the others read the tape with a model of their own.
+
+    None when nothing came of it that counts for us.
 
     Raises:
         InstructorRetryException: it broke off, or will not do for us, after something of it had been shown.
@@ -72,7 +76,7 @@ def along(plan: Plan, slot: Slot, seat: Any) -> Flow[Answer]:
     reader, shown = plan.reader(), False
     while (said := (yield from _next(seat))) is not END:
         try:
-            items = said.items if seat.leading else _overheard(reader, said)
+            items = said.items if seat.leading else _overheard(plan, reader, said)
         except Exception as problem:  # validators are strangers' code
             if shown:
                 raise _broken(problem) from problem
@@ -81,11 +85,23 @@ def along(plan: Plan, slot: Slot, seat: Any) -> Flow[Answer]:
             shown = True
             yield Emit(items)
     answer: Answer | None = seat.answer
-    if answer is None and shown:
-        raise _broken("The stream broke off: whoever asked for it went away.")
-    if answer is None or not (shown or seat.leading):
-        return (yield from follow(plan, slot, answer))
-    return answer if seat.leading else _ended(plan, slot, reader, answer)
+    if seat.leading:
+        return answer
+    if shown:
+        return _ended(plan, slot, reader, answer)
+    if answer is not None:
+        answer = yield from follow(plan, slot, answer)
+        yield from replay(plan, answer)
+    return answer
+
+
+def replay(plan: Plan, answer: Answer) -> Flow[None]:
+    """What is known to be the answer, shown as it once came; its end is its value."""
+    reader: Any = plan.reader()
+    for piece in answer.tape if plan.reading == "snapshots" else ():
+        items = reader.feed(piece)
+        if items:
+            yield Emit(items)
 
 
 def _next(seat: Any) -> Flow[Any]:
@@ -95,14 +111,17 @@ def _next(seat: Any) -> Flow[Any]:
         raise _broken(late) from late
 
 
-def _overheard(reader: Any, said: Emit) -> list[Any]:
+def _overheard(plan: Plan, reader: Any, said: Emit) -> list[Any]:
     if reader is None:
-        return [copy.deepcopy(event) for event in said.items]
+        kind = plan.endpoint.row.event
+        return [restore(each, kind) if isinstance(each, Kept) else copy.deepcopy(each) for each in said.pieces]
     return [item for piece in said.pieces for item in reader.feed(piece)]
 
 
-def _ended(plan: Plan, slot: Slot, reader: Any, answer: Answer) -> Answer:
+def _ended(plan: Plan, slot: Slot, reader: Any, answer: Answer | None) -> Answer:
     """The rest of what we read along."""
+    if answer is None:
+        raise _broken("The stream broke off: whoever asked for it went away.")
     try:
         rest = reader.end("".join(answer.tape)) if reader else []
     except Exception as problem:
@@ -164,10 +183,10 @@ def ask_anew(plan: Plan, slot: Slot) -> Flow[Answer]:
     return (yield from remember(plan, slot, (yield from ask(plan))))
 
 
-def follow(plan: Plan, slot: Slot, answer: Answer | None) -> Flow[Answer]:
+def follow(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
     """What somebody else was just answered, read as if from the cache; asked again where it will not do for us."""
     mine = None
-    if answer is not None and answer.whole:
+    if answer.whole:
         mine = deliver(plan, answer.tape, receipt(plan, answer)[0], answer.events)
     if mine is None:
         return (yield from ask_anew(plan, slot))
@@ -222,7 +241,8 @@ def ask(plan: Plan) -> Flow[Answer]:
         elif answer is not None and step is answer.value:
             return answer
         else:  # what the user's own `retry_error_callback` gives in an answer's place
-            return Answer([step] if plan.reading else step, raw=talk.completion, whole=False)
+            value = [step] if plan.reading and not isinstance(step, list) else step
+            return Answer(value, raw=talk.completion, whole=False)
 
 
 def complete(plan: Plan) -> Flow[Answer]:

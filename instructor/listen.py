@@ -13,11 +13,13 @@ from .answer import Answer, is_whole, judge, sign
 from .cache.completion import keep, revived
 from .conversation import Conversation
 from .dialects.base import CALLED
-from .effects import END, Emit, Flow, Next, Open
+from .effects import END, Emit, Flow, Next, Open, Whole
 from .exceptions import IncompleteOutputException
 from .plan import Plan
 from .retry import RETRYABLE
 from .shape import Shape
+
+BROKEN_OFF = "The stream broke off before the model had finished. Ask again."
 
 
 def listen(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
@@ -27,49 +29,83 @@ def listen(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
     be taken back, and it ends there.
     """
     talk.asks()
-    dialect, reader, pieces, told, problem = plan.endpoint.dialect, plan.reader(), [], 0, None
-    said, finder = dialect.Listener(plan.mode), None if plan.mode in CALLED else jsontext.Finder()
+    ear, dialect = Ear(plan), plan.endpoint.dialect
     try:
         source = yield Open(plan.endpoint.stream, dialect.streamed(talk.kwargs))
-        while not (talk.shown and problem) and (event := (yield Next(source))) is not END:
-            piece = said.hear(event)
-            piece = finder.feed(piece) if finder else piece
-            if not piece or problem:
-                continue
-            pieces.append(piece)
-            try:
-                items = reader.feed(piece)
-            except Exception as error:  # noqa: BLE001  validators are strangers' code
-                problem = error
-                continue
+        while not (talk.shown and ear.problem) and (event := (yield Next(source))) is not END:
+            items = ear.hear(event)
             talk.shown = talk.shown or bool(items)
-            if talk.shown:
-                yield Emit(items, pieces[told:] if plan.slot else ())
-                told = len(pieces)
+            if talk.shown and (pieces := ear.untold()):
+                yield Emit(items, pieces if plan.slot else ())
     except Exception as error:
         talk.breaks(error)
         raise
-    completion = revived(said.data(), plan.endpoint.row.completion)
+    completion = ear.completion()
     reply = dialect.read(completion)
     talk.hears(completion, reply)
     try:
-        if problem is not None:
-            raise problem
-        if not said.ended:
-            raise IncompleteOutputException(last_completion=completion)
+        ear.check(completion)
         text = judge(plan.mode, shape.name, reply, completion)
-        rest = [*(() if pieces else reader.feed(text)), *reader.end(text)]  # as its replay will be
+        rest = ear.end(text)
     except RETRYABLE as error:
         talk.goes_on(reply, error)
         raise
     sign(plan, rest, completion, talk.usage)
-    return Answer(rest, _tape(pieces, text), completion)
+    return Answer(rest, ear.tape(text), completion)
 
 
-def _tape(pieces: list[str], text: str) -> tuple[str, ...]:
-    """The pieces, if they are the document that counts; an SDK that reads it meanwhile may set its spaces anew."""
-    said = "".join(pieces)
-    return tuple(pieces) if said == text or _written(said) == _written(text) else (text,)
+class Ear:
+    """What was heard of a stream: its pieces, what can be shown of them, and what is wrong with them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.problem: Exception | None = None
+        self._kind = plan.endpoint.row.completion
+        self._said, self._reader = plan.endpoint.dialect.Listener(plan.mode), plan.reader()
+        self._found = str if plan.mode in CALLED else jsontext.Finder().feed
+        self._pieces: list[str] = []
+        self._told = 0
+        self._whole: Any = None
+
+    def hear(self, event: Any) -> list[Any]:
+        """The items that an event brings."""
+        if type(event) is Whole:
+            self._whole = event.completion
+            return []
+        piece = self._found(self._said.hear(event))
+        if not piece or self.problem:
+            return []
+        self._pieces.append(piece)
+        try:
+            return self._reader.feed(piece)  # type: ignore[no-any-return]
+        except Exception as problem:  # noqa: BLE001  validators are strangers' code
+            self.problem = problem
+            return []
+
+    def untold(self) -> list[str]:
+        """The pieces that came since this was asked last."""
+        pieces = self._pieces[self._told :]
+        self._told = len(self._pieces)
+        return pieces
+
+    def completion(self) -> Any:
+        """What an unstreamed call would have given, or did, where the provider knows no streams."""
+        return revived(self._said.data(), self._kind) if self._whole is None else self._whole
+
+    def check(self, completion: Any) -> None:
+        """Raise for what did not fit while it came, and for what never came to its end."""
+        if self.problem is not None:
+            raise self.problem
+        if self._whole is None and not self._said.ended:
+            raise IncompleteOutputException(BROKEN_OFF, last_completion=completion)
+
+    def end(self, text: str) -> list[Any]:
+        """The items that are left, `text` being the document that counts; as its replay will be."""
+        return [*(() if self._pieces else self._reader.feed(text)), *self._reader.end(text)]
+
+    def tape(self, text: str) -> tuple[str, ...]:
+        """The pieces, if they are the document that counts; an SDK that reads it meanwhile may set its spaces anew."""
+        said = "".join(self._pieces)
+        return tuple(self._pieces) if said == text or _written(said) == _written(text) else (text,)
 
 
 def _written(text: str) -> str:
@@ -85,14 +121,17 @@ def overhear(plan: Plan) -> Flow[Answer]:
     asked = endpoint.dialect.ask(plan.kwargs, None, plan.mode)
     source = yield Open(endpoint.stream, endpoint.dialect.streamed(asked))
     while (event := (yield Next(source))) is not END:
-        events.append(keep(event, endpoint.row.event))  # now: it may be changed by who gets it
+        if type(event) is Whole:
+            return Answer([event.completion], raw=event.completion, whole=False)
+        kept = keep(event, endpoint.row.event)  # now: it may be changed by who gets it
+        events.append(kept)
         with suppress(Exception):  # an event that we do not understand has been paid for all the same
             said.hear(event)
-        yield Emit([event])
+        yield Emit([event], [kept or event] if plan.slot else ())
     completion = _folded(plan, said)
-    kept = tuple(event for event in events if event is not None)
-    whole = said.ended and len(kept) == len(events) and is_whole(plan, completion)
-    return Answer([], (), completion, whole=whole, events=kept)
+    known = tuple(event for event in events if event is not None)
+    whole = said.ended and len(known) == len(events) and is_whole(plan, completion)
+    return Answer([], (), completion, whole=whole, events=known)
 
 
 def _folded(plan: Plan, said: Any) -> Any:

@@ -49,7 +49,8 @@ def endpoint_of(create: Function, client: Any, provider: Provider, mode: Mode) -
 
 def is_async(function: Function) -> bool:
     """Whether calling `function` gives something to await, looking through decorators."""
-    return inspect.iscoroutinefunction(inspect.unwrap(function))
+    inner = inspect.unwrap(function)
+    return inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)
 
 
 def patch(

@@ -57,7 +57,10 @@ class Slot(msgspec.Struct, frozen=True, eq=False):
 
 
 class Plan(msgspec.Struct, eq=False):
-    """One call, decided. `slot` is None when nothing is remembered."""
+    """One call, decided. `slot` is None when nothing is remembered.
+
+    `streams` says that the answer is a stream of ours; without a shape and a cache it is the SDK's own.
+    """
 
     endpoint: Endpoint
     shape: Shape | None
@@ -71,11 +74,7 @@ class Plan(msgspec.Struct, eq=False):
     slot: Slot | None = None
     clock: Callable[[], float] = time.time
     reading: Reading | None = None
-
-    @property
-    def streams(self) -> bool:
-        """Whether the answer is a stream of ours; without a shape and a cache it is the SDK's own."""
-        return self.reading is not None and not (self.shape is None and self.slot is None)
+    streams: bool = False
 
     @property
     def terms(self) -> Any:
@@ -145,6 +144,7 @@ def make_plan(
         shelf = shelf_of(cache)
         key = key_of(plan, shelf, namespace, sample)
         plan.slot = None if key is None else Slot(shelf, key, ttl, namespace, sample, policy)
+    plan.streams = reading is not None and (shape is not None or plan.slot is not None)
     if policy == "offline" and plan.slot is None:
         raise CacheMiss(
             "cache_mode='offline', and there is no cache, or no key to look under: nothing can be answered."

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import TimeoutError as NotLanded
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from .cache.flights import LEADING, Flight, Landing
@@ -15,6 +16,7 @@ from .effects import Emit, Flow, Join, Share
 from .exceptions import InstructorError
 
 T = TypeVar("T")
+SILENT = "Nothing more came for {patience} s of a stream that somebody else asked for; raise timeout, or ask again."
 LATE = "Waited {patience} s for an identical question that is already being asked; raise timeout, or ask again."
 
 Run = Callable[[Flow[T]], T]
@@ -43,12 +45,12 @@ def share(effect: Share, run: Run[Any]) -> tuple[bool, Any, float | None]:
 
 
 @contextmanager
-def _patient(patience: float | None) -> Iterator[None]:
+def _patient(patience: float | None, said: str = LATE) -> Iterator[None]:
     """Say what it means when nothing came."""
     try:
         yield
     except NotLanded:
-        raise TimeoutError(LATE.format(patience=patience)) from None
+        raise TimeoutError(said.format(patience=patience)) from None
 
 
 def _this_loop() -> asyncio.AbstractEventLoop | None:
@@ -219,11 +221,11 @@ class Seat:
             if self._flight.pump is not None:
                 await asyncio.to_thread(self._wait)
             else:
-                with _patient(self._patience):
+                with _patient(self._patience, SILENT):
                     await _waited(grown, self._patience)
 
     def _wait(self) -> None:
-        with _patient(self._patience):
+        with _patient(self._patience, SILENT):
             self._flight.wait(self._heard, self._patience)
 
     def _is_silent(self) -> bool:
@@ -232,11 +234,18 @@ class Seat:
     def _next(self, over: type[Exception]) -> Emit:
         if self._heard < len(self._flight.said):
             self._heard += 1
-            return self._flight.said[self._heard - 1]  # type: ignore[no-any-return]
+            return self._said()
         landing = self._flight.landing.result()
         if self.leading or _counts(landing, self._flight, self._effect):
             self.answer = _unpacked(landing, mine=self.leading)
         raise over
+
+    def _said(self) -> Emit:
+        """What was said last; when its leader has taken the items, what is left of it is the tape for the others."""
+        said: Emit = self._flight.said[self._heard - 1]
+        if self.leading:
+            self._flight.said[self._heard - 1] = Emit(pieces=said.pieces)
+        return said
 
     def close(self) -> None:
         """Listen no longer."""
@@ -249,15 +258,13 @@ class Seat:
 
 def join(effect: Join, steps: Steps) -> Seat | None:
     """A seat in the flight; the first one's work goes on as far as somebody listens."""
-    flight, leading = effect.flights.board(effect.key, inside=_this_loop())
+    flight, leading = effect.flights.board(effect.key, inside=_this_loop(), pump=partial(_pump, effect, steps))
     if flight is None:
         return None
-    if leading:
-        flight.pump = _pump(effect, flight, steps)
     return Seat(effect, flight, leading=leading)
 
 
-def _pump(effect: Join, flight: Flight, steps: Steps) -> Generator[None, None, None]:
+def _pump(effect: Join, steps: Steps, flight: Flight) -> Generator[None, None, None]:
     flight.terms, landing = effect.terms, Landing(abandoned=True)
     work = steps(effect.work(None))
     try:

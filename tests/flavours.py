@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import anthropic
 import groq
 import openai
+import pytest
 from fake_provider import FakeProvider
 from google import genai
 
@@ -55,6 +56,14 @@ CLIENTS = {
     "google": google_client,
     "groq": groq_client,
 }
+
+
+def ways(modes: Iterable[Mode]) -> Any:
+    """Parametrise with the clients of every flavour in these modes; the Responses API has a single one of its own."""
+    own = {"responses": [Mode.RESPONSES_TOOLS]}
+    found = [(name, make, mode) for name, make in CLIENTS.items() for mode in own.get(name, modes)]
+    cases = [pytest.param(make, mode, id=f"{name}-{mode.name}") for name, make, mode in found]
+    return pytest.mark.parametrize(("make", "mode"), cases)
 
 
 def ask(client: Any, *args: Any, method: str = "create", **kwargs: Any) -> Any:

@@ -298,7 +298,7 @@ def test_each_listener_waits_as_long_as_it_is_ready_to(paced: FakeProvider) -> N
     with ThreadPoolExecutor(1) as pool:
         leading = pool.submit(list, asked(client))
         everybody_waits(client.kwargs["cache"], 1)
-        with pytest.raises(InstructorRetryException, match=r"Waited 0.1 s"):
+        with pytest.raises(InstructorRetryException, match=r"Nothing more came for 0.1 s"):
             list(asked(client, timeout=0.1))
         paced.pace.release(ALL)
 
@@ -384,3 +384,65 @@ def test_a_stream_that_nobody_began_leaves_nothing(provider: FakeProvider) -> No
         stream.close()
 
     assert (provider.calls, len(shelf_of(cache).flights)) == (0, 0)
+
+
+def test_the_garbage_collector_may_drop_a_stream_anywhere(provider: FakeProvider) -> None:
+    """A stream in a reference cycle is closed by whoever happens to make an object, also inside the cache's lock."""
+    provider.say(BOTH)
+    client = openai_client(provider, cache=AutoCache())
+    cycle: dict[str, Any] = {}
+    cycle["self"], cycle["stream"] = cycle, asked(client)
+    assert next(cycle["stream"]) == JOHN
+    flights = shelf_of(client.kwargs["cache"]).flights
+
+    def listen() -> list[User]:
+        with flights._lock:
+            cycle.clear()
+        return list(asked(client))
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(listen).result(20) == [JOHN, ANN]
+
+
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_when_nothing_came_of_it_one_of_those_who_wait_asks(paced: FakeProvider, use_async: bool) -> None:
+    """The first one's timeout passes before anything is said: ten others make one more call between them."""
+    cache = AutoCache()
+    leader = openai_client(paced, cache=cache, timeout=0.3)
+    others = openai_client(paced, use_async=use_async, cache=cache, timeout=20)
+    failed: list[Any] = []
+
+    def lead() -> None:
+        try:
+            list(asked(leader, max_retries=0))
+        except InstructorRetryException as error:
+            failed.append(error)
+
+    def listen() -> list[User]:
+        stream = asked(others)
+        return asyncio.run(items(stream)) if use_async else list(stream)
+
+    with ThreadPoolExecutor(11) as pool:
+        leading = pool.submit(lead)
+        everybody_waits(cache, 1)
+        listening = [pool.submit(listen) for _ in range(10)]
+        everybody_waits(cache, 11)
+        leading.result(20)
+        paced.pace.release(ALL)
+
+        assert [future.result(20) for future in listening] == [[JOHN, ANN]] * 10
+    assert len(failed) == 1
+    assert paced.calls == 2
+
+
+def test_what_the_leader_does_to_an_event_is_its_own_affair(paced: FakeProvider) -> None:
+    """A follower hears what the provider said."""
+    client = openai_client(paced, cache=AutoCache())
+    leader, follower = (client.create(response_model=None, stream=True, **QUESTION) for _ in range(2))
+    paced.pace.release(ALL)
+
+    for event in leader:
+        event.id = "changed"
+
+    assert {event.id for event in follower} == {"chatcmpl-1"}
+    assert paced.calls == 1

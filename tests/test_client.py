@@ -17,7 +17,7 @@ import pydantic
 import pytest
 import tenacity
 from fake_provider import FakeProvider, Say
-from flavours import CLIENTS, ask, openai_client
+from flavours import CLIENTS, ask, openai_client, ways
 from google.genai import types as google_types
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
@@ -66,13 +66,12 @@ class Point(TypedDict):
 
 every_client = pytest.mark.parametrize("make", CLIENTS.values(), ids=CLIENTS.keys())
 sync_and_async = pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
-every_mode = pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+every_way = ways(MODES)
 
 
 @pytest.mark.fault("E3")
-@every_client
+@every_way
 @sync_and_async
-@every_mode
 def test_an_answer_is_an_instance_of_the_users_class_and_is_asked_for_once(
     provider: FakeProvider, make: Any, use_async: bool, mode: Mode
 ) -> None:
@@ -152,9 +151,8 @@ def test_a_typed_dict_is_answered_as_a_model(provider: FakeProvider) -> None:
 
 
 @pytest.mark.fault("G6")
-@every_client
+@every_way
 @sync_and_async
-@every_mode
 def test_an_answer_that_does_not_fit_is_asked_for_again_with_the_error(
     provider: FakeProvider, make: Any, use_async: bool, mode: Mode
 ) -> None:
@@ -172,9 +170,8 @@ def test_an_answer_that_does_not_fit_is_asked_for_again_with_the_error(
 
 
 @pytest.mark.fault("G1")
-@every_client
+@every_way
 @sync_and_async
-@every_mode
 def test_an_answer_that_was_cut_off_raises_and_is_not_kept(
     provider: FakeProvider, make: Any, use_async: bool, mode: Mode
 ) -> None:

@@ -12,13 +12,15 @@ from typing import Any, get_args
 
 import openai
 import pytest
+import tenacity
 from fake_provider import FakeProvider, Say, wire
 from fake_streams import streamed
-from flavours import CLIENTS, ask, openai_client, responses_client
+from flavours import CLIENTS, ask, openai_client, responses_client, ways
 from openai.types import responses
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel, ValidationError, field_validator
 
+import instructor
 from instructor import Mode
 from instructor.cache import AutoCache, BaseCache, DiskCache
 from instructor.cache.shelf import shelf_of, stats
@@ -31,13 +33,9 @@ from instructor.exceptions import (
 )
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Extract: John is 25, Ann is 31"}]}
+TOOLS = [{"type": "function", "function": {"name": "User", "parameters": {}}}]
 MODES = [Mode.TOOLS, Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON]
-WAYS = [
-    pytest.param(name, mode, id=f"{name}-{mode.name}")
-    for name in CLIENTS
-    for mode in ([Mode.RESPONSES_TOOLS] if name == "responses" else MODES)
-]
-every_way = pytest.mark.parametrize(("make", "mode"), WAYS, indirect=["make"])
+every_way = ways(MODES)
 
 
 class User(BaseModel):
@@ -575,3 +573,104 @@ def test_a_store_that_is_down_costs_nobody_the_stream(provider: FakeProvider, us
 
     assert shown == [[JOHN, ANN]] * 2
     assert provider.calls == 2
+
+
+@pytest.mark.parametrize("model", [User, Partial[User], Iterable[User], None], ids=str)
+def test_create_with_completion_is_no_stream(provider: FakeProvider, model: Any, use_async: bool) -> None:
+    """It says what to do instead, before anything is asked."""
+    client = openai_client(provider, use_async=use_async, cache=AutoCache())
+
+    with pytest.raises(ConfigurationError, match="stream=True"):
+        ask(client, method="create_with_completion", response_model=model, stream=True, **QUESTION)
+
+    assert provider.calls == 0
+
+
+@pytest.mark.parametrize("method", ["create_partial", "create_iterable"])
+def test_a_stream_keeps_no_budget(provider: FakeProvider, method: str) -> None:
+    """It says so, before anything is asked."""
+    with pytest.raises(ConfigurationError, match="token_budget"):
+        getattr(openai_client(provider), method)(response_model=User, token_budget=5, **QUESTION)
+
+    assert provider.calls == 0
+
+
+@pytest.mark.parametrize("fallback", [None, "none found", JOHN], ids=str)
+def test_what_a_controller_falls_back_on_is_one_item(provider: FakeProvider, fallback: Any) -> None:
+    """The user's own `retry_error_callback` gives what the stream gives instead."""
+    provider.say('{"tasks": [{"name": "John"}]}')
+    control = tenacity.Retrying(stop=tenacity.stop_after_attempt(2), retry_error_callback=lambda _: fallback)
+
+    shown = list(openai_client(provider).create_iterable(response_model=User, max_retries=control, **QUESTION))
+
+    assert shown == [fallback]
+    assert provider.calls == 2
+
+
+def test_a_provider_that_knows_no_streams_has_answered_all_the_same(provider: FakeProvider, use_async: bool) -> None:
+    """It was paid for: the answer is shown when it is there, and remembered."""
+    whole = ChatCompletion.model_validate(wire("/chat/completions", {"model": "m", "tools": TOOLS}, Say(BOTH)))
+    calls = []
+
+    def create(**kwargs: Any) -> Any:
+        calls.append(kwargs)
+        return whole
+
+    async def create_async(**kwargs: Any) -> Any:
+        return create(**kwargs)
+
+    patched, cache = instructor.patch(create=create_async if use_async else create), AutoCache()
+    shown = []
+    for _ in range(2):
+        answer = patched(model="m", response_model=list[User], stream=True, cache=cache, **QUESTION)
+        shown.append(heard(asyncio.run(answer) if use_async else answer))
+
+    assert shown == [[JOHN, ANN]] * 2
+    assert len(calls) == 1
+
+
+def test_a_users_function_may_stream_from_a_list(provider: FakeProvider, use_async: bool) -> None:
+    """Whatever it gives, of whatever kind, is heard event by event."""
+    events = list(openai_client(provider).create(response_model=None, stream=True, tools=TOOLS, **QUESTION))
+
+    async def create(**_: Any) -> Any:
+        return events
+
+    async def create_each(**_: Any) -> Any:
+        for event in events:
+            yield event
+
+    patched = instructor.patch(create=create_each if use_async else create)
+
+    async def main() -> list[Any]:
+        stream = await patched(model="m", response_model=Partial[User], stream=True, **QUESTION)
+        return [item async for item in stream]
+
+    assert asyncio.run(main())[-1] == JOHN
+
+
+def test_a_question_that_changes_before_its_stream_begins_is_not_remembered(provider: FakeProvider) -> None:
+    """It is asked as it is then."""
+    cache, messages = AutoCache(), [{"role": "user", "content": "first"}]
+    client = openai_client(provider, cache=cache)
+
+    for model in (Partial[User], None):
+        stream = client.create(response_model=model, stream=True, messages=messages)
+        messages[0]["content"] += " and more"
+        assert list(stream)
+
+    assert stats(cache).stores == 0
+    assert [sent["messages"][0]["content"] for sent in provider.requests] == [
+        "first and more",
+        "first and more and more",
+    ]
+
+
+def test_a_broken_stream_does_not_advise_more_tokens(provider: FakeProvider) -> None:
+    """It broke off; who ran out of tokens is told something else."""
+    provider.say(Say(BOTH, events=11), Say(BOTH, finish="length"))
+    client = openai_client(provider)
+
+    for words in ("broke off", "max_tokens"):
+        with pytest.raises(IncompleteOutputException, match=words):
+            list(client.create_iterable(response_model=User, **QUESTION))

@@ -10,10 +10,11 @@ import os
 import threading
 import weakref
 from asyncio import AbstractEventLoop, Task
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TimeoutError_
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 LEADING: ContextVar[frozenset[tuple[int, str]]] = ContextVar("instructor_leading", default=frozenset())
 """The flights that the current context leads: asking for one of them again must not wait for itself."""
@@ -27,6 +28,9 @@ class Landing(NamedTuple):
     abandoned: bool = False
 
 
+Pump: TypeAlias = "Callable[[Flight], Generator[None, None, None]]"
+
+
 class Flight:
     """The work on one key while it lasts, and what it has `said` so far to all who listen.
 
@@ -34,16 +38,17 @@ class Flight:
     Without one, the work runs by itself, in a thread or in `task`.
     """
 
-    def __init__(self, loop: AbstractEventLoop | None) -> None:
+    def __init__(self, loop: AbstractEventLoop | None, pump: Pump | None = None) -> None:
         self.loop = loop
         self.task: Task[None] | None = None
-        self.pump: Generator[Any, None, None] | None = None
+        self.pump = pump and pump(self)
         self.waiting = 0
         self.terms: Any = None
         self.said: list[Any] = []
         self.grown = _future()
         self.landing: Future[Landing] = _future()
-        self._pumping = threading.Lock()
+        self._pumping = False
+        self._turn = threading.Condition()
 
     def say(self, something: Any) -> None:
         """Let all who listen hear something."""
@@ -51,29 +56,50 @@ class Flight:
         grown, self.grown = self.grown, _future()
         grown.set_result(None)
 
+    def land(self, landing: Landing) -> None:
+        """End, once."""
+        if not self.landing.done():
+            self.landing.set_result(landing)
+            self.grown.set_result(None)
+
+    def has(self, number: int) -> bool:
+        """Whether that many things and one more were said, or all is over."""
+        return len(self.said) > number or self.landing.done()
+
     def wait(self, number: int, patience: float | None) -> None:
-        """Return when that many things were said, or all is over; have the pump go on, unless somebody else just does.
+        """Return when there is more than that; have the pump go on, unless somebody else just does.
 
         Raises:
             concurrent.futures.TimeoutError: nothing more was said for `patience` seconds.
         """
-        grown = self.grown
-        if len(self.said) > number or self.landing.done():
-            return
-        if self.pump is None or not self._pumping.acquire(blocking=False):
-            grown.result(patience)
-            return
-        try:
-            if len(self.said) <= number and not self.landing.done():
+        if self.pump is None:
+            grown = self.grown  # before looking
+            if not self.has(number):
+                grown.result(patience)
+        elif self._is_our_turn(number, patience):
+            try:
                 next(self.pump, None)
-        finally:
-            self._pumping.release()
+            finally:
+                with self._turn:
+                    self._pumping = False
+                    self._turn.notify_all()
+
+    def _is_our_turn(self, number: int, patience: float | None) -> bool:
+        with self._turn:
+            if not self._turn.wait_for(lambda: not self._pumping or self.has(number), patience):
+                raise TimeoutError_
+            if self.has(number):
+                return False
+            self._pumping = True
+            return True
 
     def stop(self) -> None:
-        """End the pump, when nobody wants to hear more."""
-        with self._pumping:
+        """End the pump, when nobody wants to hear more; one that never began does not land by itself."""
+        with self._turn:
+            self._turn.wait_for(lambda: not self._pumping)
             if self.pump is not None:
                 self.pump.close()
+                self.land(Landing(abandoned=True))
 
 
 def _future() -> Future[Any]:
@@ -91,18 +117,23 @@ class Flights:
         _everywhere.add(self)
 
     def _forget(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may have this very thread leave a flight, anywhere
         self._open: dict[str, Flight] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
     def board(
-        self, key: str, *, loop: AbstractEventLoop | None = None, inside: AbstractEventLoop | None = None
+        self,
+        key: str,
+        *,
+        loop: AbstractEventLoop | None = None,
+        inside: AbstractEventLoop | None = None,
+        pump: Pump | None = None,
     ) -> tuple[Flight | None, bool]:
         """The flight for `key` and whether we lead it; None when waiting for it could never end.
 
-        `loop` is the one that would do the work; `inside` the one that waiting would hold up.
+        `loop` is the one that would do the work, or `pump` makes what would; `inside` is the one that waiting holds up.
         """
         if (id(self), key) in LEADING.get():
             return None, False
@@ -114,7 +145,7 @@ class Flights:
                 return None, False
             leading = flight is None
             if flight is None:
-                flight = self._open[key] = Flight(loop)
+                flight = self._open[key] = Flight(loop, pump)
             flight.waiting += 1
         return flight, leading
 
@@ -132,8 +163,7 @@ class Flights:
         with self._lock:
             if self._open.get(key) is flight:
                 del self._open[key]
-        flight.landing.set_result(landing)
-        flight.grown.set_result(None)
+        flight.land(landing)
 
     def leading(self, key: str) -> frozenset[tuple[int, str]]:
         """What the context that leads `key` has to say of itself."""
