@@ -181,46 +181,10 @@ async def _awaited(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-def _send(effect: Send) -> Any:
-    return effect.call(**effect.kwargs)
-
-
-async def _send_async(effect: Send) -> Any:
-    return await _awaited(effect.call(**effect.kwargs))
-
-
-def _run(effect: Run) -> Any:
-    return effect.work()
-
-
-async def _run_async(effect: Run) -> Any:
-    return await asyncio.to_thread(effect.work)
-
-
-def _decide(effect: Decide) -> Any:
-    return effect.controller.iter(effect.state)
-
-
-async def _decide_async(effect: Decide) -> Any:
-    return await _awaited(effect.controller.iter(effect.state))
-
-
-def _sleep(effect: Sleep) -> None:
-    effect.controller.sleep(effect.seconds)
-
-
 async def _sleep_async(effect: Sleep) -> None:
     """Pause as the controller says; tenacity's plain sleep would hold up the whole loop."""
     sleep = effect.controller.sleep
     await _awaited(asyncio.sleep(effect.seconds) if sleep is tenacity.nap.sleep else sleep(effect.seconds))
-
-
-def _share(effect: Share) -> Any:
-    return share(effect, run)
-
-
-def _share_async(effect: Share) -> Any:
-    return share_async(effect, run_async)
 
 
 def _open(effect: Open) -> tuple[Any, Any]:
@@ -254,34 +218,27 @@ async def _join_async(effect: Join) -> tuple[Any, Any]:
     return seat, seat
 
 
-def _next(effect: Next) -> Any:
-    return next(effect.source, END)
-
-
-async def _next_async(effect: Next) -> Any:
-    return await anext(effect.source, END)
-
-
 PERFORM: dict[type[Effect], Callable[[Any], Any]] = {
     Load: _load,
     Save: _save,
-    Send: _send,
-    Run: _run,
-    Decide: _decide,
-    Sleep: _sleep,
-    Share: _share,
-    Next: _next,
+    Send: lambda effect: effect.call(**effect.kwargs),
+    Run: lambda effect: effect.work(),
+    Decide: lambda effect: effect.controller.iter(effect.state),
+    Sleep: lambda effect: effect.controller.sleep(effect.seconds),
+    Share: lambda effect: share(effect, run),
+    Next: lambda effect: next(effect.source, END),
 }
 PERFORM_ASYNC: dict[type[Effect], Callable[[Any], Any]] = {
+    **PERFORM,
     Load: _load_async,
     Save: _save_async,
-    Send: _send_async,
-    Run: _run_async,
-    Decide: _decide_async,
+    Run: lambda effect: asyncio.to_thread(effect.work),
     Sleep: _sleep_async,
-    Share: _share_async,
-    Next: _next_async,
+    Share: lambda effect: share_async(effect, run_async),
+    Next: lambda effect: anext(effect.source, END),
 }
+"""What each effect gives, or something to await that does."""
+
 OPEN: dict[type[Effect], Callable[[Any], tuple[Any, Any]]] = {Open: _open, Join: _join}
 OPEN_ASYNC: dict[type[Effect], Callable[[Any], Any]] = {Open: _open_async, Join: _join_async}
 """What gives a source, and what is to be closed when it is not needed any more."""
