@@ -13,7 +13,7 @@ import pydantic
 import tenacity
 
 from .cache.base import BaseCache
-from .effects import END, Decide, Effect, Emit, Flow, Join, Load, Next, Open, Run, Save, Send, Share, Sleep, Whole
+from .effects import END, Decide, Do, Effect, Emit, Flow, Join, Load, Next, Open, Run, Save, Send, Share, Sleep, Whole
 from .sharing import join, join_async, share, share_async
 
 T = TypeVar("T")
@@ -181,6 +181,17 @@ async def _awaited(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
+def _do(effect: Do) -> Any:
+    return _settled(getattr(effect.store, effect.verb)(*effect.given), effect.store)
+
+
+def _do_async(effect: Do) -> Any:
+    native = getattr(effect.store, f"a{effect.verb}", None)
+    if native is not None:
+        return native(*effect.given)
+    return asyncio.to_thread(getattr(effect.store, effect.verb), *effect.given)
+
+
 async def _sleep_async(effect: Sleep) -> None:
     """Pause as the controller says; tenacity's plain sleep would hold up the whole loop."""
     sleep = effect.controller.sleep
@@ -221,6 +232,7 @@ async def _join_async(effect: Join) -> tuple[Any, Any]:
 PERFORM: dict[type[Effect], Callable[[Any], Any]] = {
     Load: _load,
     Save: _save,
+    Do: _do,
     Send: lambda effect: effect.call(**effect.kwargs),
     Run: lambda effect: effect.work(),
     Decide: lambda effect: effect.controller.iter(effect.state),
@@ -232,6 +244,7 @@ PERFORM_ASYNC: dict[type[Effect], Callable[[Any], Any]] = {
     **PERFORM,
     Load: _load_async,
     Save: _save_async,
+    Do: _do_async,
     Run: lambda effect: asyncio.to_thread(effect.work),
     Sleep: _sleep_async,
     Share: lambda effect: share_async(effect, run_async),

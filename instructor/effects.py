@@ -34,6 +34,14 @@ class Save(msgspec.Struct, frozen=True):
     ttl: float | None
 
 
+class Do(msgspec.Struct, frozen=True):
+    """Have `store` do what only some stores can: its method `verb`, or that method's asynchronous twin."""
+
+    store: BaseCache
+    verb: str
+    given: tuple[Any, ...]
+
+
 class Send(msgspec.Struct, frozen=True):
     """Call the provider."""
 
@@ -92,7 +100,7 @@ class Share(msgspec.Struct, frozen=True):
     """Do `work` once for everybody who asks for `key` at the same time.
 
     Gives `(True, result, left)` to who did it and `(False, result, left)` to those that waited, at most `patience`
-    seconds; `left` is what is left of those.
+    seconds; `left` is what is left of those. Where waiting could never end there is no result.
     Who waited in vain does the work with what is left of its patience; an error counts for those on the same `terms`.
     """
 
@@ -113,5 +121,5 @@ class Join(Share, frozen=True):
 END: Any = object()
 """What `Next` gives when a source has no more."""
 
-Effect: TypeAlias = Load | Save | Send | Open | Next | Emit | Run | Decide | Sleep | Share | Join
+Effect: TypeAlias = Load | Save | Do | Send | Open | Next | Emit | Run | Decide | Sleep | Share | Join
 Flow: TypeAlias = Generator[Effect, Any, T]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import math
 import sys
 from functools import partial
 from typing import Any
@@ -10,11 +10,13 @@ from typing import Any
 import tenacity
 from msgspec.structs import replace
 
-from .answer import Answer, Restored, deliver, is_whole, judge, receipt, sign
-from .cache.completion import Kept, keep, restore
+from .answer import Answer, Restored, deliver, is_whole, judge, receipt
+from .cache.completion import keep
 from .cache.entry import Entry, seal, unseal
+from .cache.flights import is_nested
+from .cache.leases import HEART, Lease
 from .conversation import Conversation, root
-from .effects import END, Decide, Emit, Flow, Join, Load, Next, Run, Save, Send, Share, Sleep
+from .effects import Decide, Do, Flow, Load, Run, Save, Send, Share, Sleep
 from .exceptions import CacheMiss, IncompleteOutputException, InstructorRetryException, RefusalError, TokenBudgetError
 from .hooks import HookName
 from .listen import listen, overhear
@@ -22,6 +24,11 @@ from .plan import Plan, Slot, key_of, within
 from .receipt import attach
 from .retry import RETRYABLE, controller, seconds
 from .shape import Shape
+
+PAUSE = tenacity.Retrying()
+"""Pauses as tenacity does when it is not told how."""
+SHORTEST, LONGEST = 0.01, 0.25
+"""Seconds between two looks at what another process is answered: a quarter of the time that was waited already."""
 
 FINAL = (IncompleteOutputException, RefusalError, TokenBudgetError)
 """What no controller may retry: asking again would give the same, or cost what may not be spent."""
@@ -39,99 +46,14 @@ def solve(plan: Plan) -> Flow[Answer]:
     try:
         led, answer, left = yield Share(slot.shelf.flights, slot.flight, work, plan.patience, plan.terms)
     except TimeoutError as late:  # an error of the work itself comes as an InstructorRetryException already
-        raise _broken(late) from late
+        raise broken(late) from late
+    if answer is None:  # we are part of the work ourselves
+        return (yield from ask_anew(within(plan, left), slot))
     return answer if led else (yield from follow(within(plan, left), slot, answer))
 
 
-def stream(plan: Plan) -> Flow[None]:
-    """Emit what a question is answered with, item by item: replayed, or heard by all who ask for it now."""
-    slot = plan.slot
-    if slot is None:
-        yield Emit((yield from ask(plan)).value)
-        return
-    text, answer = yield from recall(plan, slot)
-    if answer is not None:
-        yield from replay(plan, answer)
-    while answer is None:
-        work = partial(tell, plan, slot, text)
-        seat = yield Join(slot.shelf.flights, slot.flight, work, plan.patience, plan.terms)
-        answer = yield from (along(plan, slot, seat) if seat else ask_anew(plan, slot))
-    yield Emit(answer.value)
-
-
-def tell(plan: Plan, slot: Slot, refused: Any = None, left: float | None = None) -> Flow[None]:
-    """As `lead`, while others listen."""
-    answer = yield from lead(plan, slot, refused, left)
-    yield Emit(answer=answer)
-
-
-def along(plan: Plan, slot: Slot, seat: Any) -> Flow[Answer | None]:
-    """Hear an answer while it is given: who leads takes its items, the others read the tape with a model of their own.
-
-    None when nothing came of it that counts for us.
-
-    Raises:
-        InstructorRetryException: it broke off, or will not do for us, after something of it had been shown.
-    """
-    reader, shown = plan.reader(), False
-    while (said := (yield from _next(seat))) is not END:
-        try:
-            items = said.items if seat.leading else _overheard(plan, reader, said)
-        except Exception as problem:  # validators are strangers' code
-            if shown:
-                raise _broken(problem) from problem
-            return (yield from ask_anew(plan, slot))
-        if items:
-            shown = True
-            yield Emit(items)
-    answer: Answer | None = seat.answer
-    if seat.leading:
-        return answer
-    if shown:
-        return _ended(plan, slot, reader, answer)
-    if answer is not None:
-        answer = yield from follow(plan, slot, answer)
-        yield from replay(plan, answer)
-    return answer
-
-
-def replay(plan: Plan, answer: Answer) -> Flow[None]:
-    """What is known to be the answer, shown as it once came; its end is its value."""
-    reader: Any = plan.reader()
-    for piece in answer.tape if plan.reading == "snapshots" else ():
-        items = reader.feed(piece)
-        if items:
-            yield Emit(items)
-
-
-def _next(seat: Any) -> Flow[Any]:
-    try:
-        return (yield Next(seat))
-    except TimeoutError as late:
-        raise _broken(late) from late
-
-
-def _overheard(plan: Plan, reader: Any, said: Emit) -> list[Any]:
-    if reader is None:
-        kind = plan.endpoint.row.event
-        return [restore(each, kind) if isinstance(each, Kept) else copy.deepcopy(each) for each in said.pieces]
-    return [item for piece in said.pieces for item in reader.feed(piece)]
-
-
-def _ended(plan: Plan, slot: Slot, reader: Any, answer: Answer | None) -> Answer:
-    """The rest of what we read along."""
-    if answer is None:
-        raise _broken("The stream broke off: whoever asked for it went away.")
-    try:
-        rest = reader.end("".join(answer.tape)) if reader else []
-    except Exception as problem:
-        raise _broken(problem) from problem
-    sign(plan, rest, *receipt(plan, answer))
-    slot.shelf.stats.hits += 1
-    return replace(answer, value=rest)
-
-
-def _broken(problem: object) -> InstructorRetryException:
+def broken(problem: object) -> InstructorRetryException:
+    """The error of who waited for others in vain."""
     return InstructorRetryException(str(problem), n_attempts=0, total_usage=None)
 
 
@@ -170,8 +92,63 @@ def _trouble(plan: Plan, slot: Slot, doing: str, problem: object) -> None:
 
 def lead(plan: Plan, slot: Slot, refused: Any = None, left: float | None = None) -> Flow[Answer]:
     """Ask for everybody, unless somebody else has just been answered; with what is left of a timeout."""
+    lease = slot.shelf.lease(slot.key) if slot.keep and slot.policy == "on" else None
+    if lease is not None:
+        return (yield from lead_all(plan, slot, lease, refused, left))
     _, answer = yield from recall(plan, slot, refused)
     return answer or (yield from ask_anew(within(plan, left), slot))
+
+
+def lead_all(plan: Plan, slot: Slot, lease: Lease, refused: Any, left: float | None) -> Flow[Answer]:
+    """As `lead`, for all processes: with the lease, which is given back however this ends."""
+    answer: Answer | None
+    try:
+        answer, left = yield from wait(plan, slot, lease, refused, left)
+        if answer is None:
+            leased = replace(slot, lease=lease) if lease.taken else slot
+            answer = yield from ask_anew(within(plan, left), leased)
+        yield from give_back(plan, slot, lease)
+    except Exception:
+        yield from give_back(plan, slot, lease)
+        raise
+    finally:
+        HEART.drop(lease)  # where it was not given back: who is cancelled, or not listened to, cannot
+    return answer
+
+
+def wait(plan: Plan, slot: Slot, lease: Lease, refused: Any, left: float | None) -> Flow[tuple[Any, float | None]]:
+    """Take the lease, or wait for the answer of who has it: for half of our patience, which leaves the rest to ask."""
+    patience = plan.patience if left is None else left
+    waited, enough = 0.0, 0.0 if is_nested() else math.inf if patience is None else patience / 2
+    while True:
+        free = yield from take(plan, slot, lease)  # before looking: it may have been given back with an answer just now
+        refused, answer = yield from recall(plan, slot, refused)
+        if answer is not None or free or waited >= enough:
+            return answer, left if patience is None or not waited else patience - waited
+        pause = min(SHORTEST + waited / 4, LONGEST, enough - waited)
+        yield Sleep(PAUSE, pause)
+        waited += pause
+
+
+def take(plan: Plan, slot: Slot, lease: Lease) -> Flow[bool]:
+    """Whether nobody else has the lease: it is ours, or not to be had from a store that fails."""
+    try:
+        if not (yield Do(lease.store, "lease", (lease.key, lease.token, lease.seconds))):
+            return False
+        HEART.keep(lease)
+    except Exception as problem:  # noqa: BLE001  a store is a stranger's code
+        _trouble(plan, slot, "taking a lease", problem)
+    return True
+
+
+def give_back(plan: Plan, slot: Slot, lease: Lease) -> Flow[None]:
+    """Let the next one ask, unless that was done when the answer was stored."""
+    try:
+        if lease.taken:
+            yield Do(lease.store, "release", (lease.key, lease.token))
+            HEART.let_go(lease)
+    except Exception as problem:  # noqa: BLE001  a store is a stranger's code
+        _trouble(plan, slot, "giving back a lease", problem)
 
 
 def ask_anew(plan: Plan, slot: Slot) -> Flow[Answer]:
@@ -207,12 +184,23 @@ def remember(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
     if slot.keep:
         entry = Entry(answer.tape, kept, str(plan.kwargs.get("model")), plan.clock(), answer.events)
         try:
-            yield Save(slot.shelf.store, slot.key, seal(entry, slot.key), slot.ttl)
-            slot.shelf.stats.stores += 1
-            plan.hooks.emit(HookName.CACHE_STORE, slot.key, ttl=slot.ttl)
+            yield from save(plan, slot, seal(entry, slot.key))
         except Exception as problem:  # noqa: BLE001  a store is a stranger's code
             _trouble(plan, slot, "storing an answer", problem)
     return replace(answer, kept=kept)
+
+
+def save(plan: Plan, slot: Slot, text: str) -> Flow[None]:
+    """Store a text; not where the lease was lost, since somebody else asks now, or was answered."""
+    lease, store = slot.lease, slot.shelf.store
+    if lease is None:
+        yield Save(store, slot.key, text, slot.ttl)
+    elif (yield Do(store, "set_leased", (slot.key, text, slot.ttl, lease.token))):
+        HEART.let_go(lease)
+    else:
+        return
+    slot.shelf.stats.stores += 1
+    plan.hooks.emit(HookName.CACHE_STORE, slot.key, ttl=slot.ttl)
 
 
 def ask(plan: Plan) -> Flow[Answer]:

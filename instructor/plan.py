@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from .cache.key import make_cache_key
+from .cache.leases import Lease
 from .cache.limits import lifetime
 from .cache.shelf import Shelf, shelf_of
 from .dsl.partial import Partial, PartialBase
@@ -36,7 +37,7 @@ Policy: TypeAlias = Literal["on", "off", "refresh", "read", "offline"]
 
 
 class Slot(msgspec.Struct, frozen=True, eq=False):
-    """Where the answer to a question is remembered, and for how many seconds."""
+    """Where the answer to a question is remembered, for how many seconds; and the lease to be held then."""
 
     shelf: Shelf
     key: str
@@ -44,6 +45,7 @@ class Slot(msgspec.Struct, frozen=True, eq=False):
     namespace: str | None = None
     sample: int | None = None
     policy: Policy = "on"
+    lease: Lease | None = None
 
     @property
     def keep(self) -> bool:

@@ -31,7 +31,7 @@ def share(effect: Share, run: Run[Any]) -> tuple[bool, Any, float | None]:
     while True:
         flight, leading = effect.flights.board(effect.key, inside=_this_loop())
         if flight is None:
-            return True, run(effect.work(left)), left
+            return False, None, left
         if leading:
             return True, _lead(effect, flight, left, run), left
         try:
@@ -130,7 +130,7 @@ async def share_async(effect: Share, run: RunAsync[Any]) -> tuple[bool, Any, flo
     while True:
         flight, leading = effect.flights.board(effect.key, loop=loop)
         if flight is None:
-            return True, await run(effect.work(left)), left
+            return False, None, left
         if leading:
             flight.task = loop.create_task(_lead_async(effect, flight, left, run))
         landing = await _landed(effect, flight, None if leading else end)

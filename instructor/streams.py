@@ -8,8 +8,8 @@ from typing import Any
 from typing_extensions import Self
 
 from .drive import iterate, iterate_async
-from .flow import stream
 from .plan import Plan
+from .streaming import stream
 
 
 def streamed(plan: Plan) -> Any:

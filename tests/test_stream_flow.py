@@ -10,12 +10,13 @@ from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 from test_flow import attempts, ending, never_called
 
+from instructor.answer import Answer
 from instructor.cache import AutoCache, CacheWarning, stats
 from instructor.client import Instructor
 from instructor.effects import END, Decide, Emit, Join, Load, Next, Open, Save
 from instructor.exceptions import IncompleteOutputException, InstructorRetryException
-from instructor.flow import Answer, stream
 from instructor.plan import Plan, growing
+from instructor.streaming import stream
 
 
 class User(BaseModel):

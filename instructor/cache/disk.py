@@ -19,6 +19,7 @@ from .disk_thread import PerThread, Thread, close_all
 from .limits import lifetime, whole
 
 T = TypeVar("T")
+Work = Callable[[Thread, sqlite3.Cursor, tuple[Any, ...]], T]
 
 _TOUCHES = 8192
 """How many reads are remembered until the next write; past that the oldest of them are forgotten."""
@@ -94,6 +95,27 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._run(self._count, (table.HAS, *_address(key))) > 0
 
+    def lease(self, key: str, token: str, seconds: float) -> bool:
+        """Whether it is now for the holder of `token` to ask about `key`: for `seconds`, and until another wants to.
+
+        This, `renew` and `release` wait half as long for locks as the rest.
+        """
+        held = self._run(self._is_held, (_address(key)[0], token, seconds))
+        return not held and self._leased(table.TAKE, key, token, seconds)
+
+    def renew(self, key: str, token: str, seconds: float) -> bool:
+        """Hold `key` for `seconds` from now; False where it was lost."""
+        return self._leased(table.RENEW, key, token, seconds)
+
+    def release(self, key: str, token: str) -> None:
+        """Let others ask about `key`."""
+        self._leased(table.RELEASE, key, token)
+
+    def set_leased(self, key: str, value: str, ttl: float | None, token: str) -> bool:
+        """As `set` and `release` in one; False, and nothing done, where the lease was lost."""
+        seconds = self._ttl if ttl is None else lifetime("ttl", ttl)
+        return bool(self._run(self._write, (self._put_leased, token, *_address(key), _encoded(value), seconds)))
+
     def close(self) -> None:
         """Note what was read since the last write, and let go of the file. A closed cache opens again when used."""
         if self._touched:
@@ -109,7 +131,7 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
 
     # One operation: tried until it is done, its time is up, or trying again is of no use.
 
-    def _run(self, work: Callable[[Thread, sqlite3.Cursor, tuple[Any, ...]], T], given: tuple[Any, ...]) -> T:
+    def _run(self, work: Work[T], given: tuple[Any, ...], wait: float | None = None) -> T:
         thread, deadline = self._local.thread, math.inf
         while True:
             try:
@@ -119,7 +141,7 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
                 now = time.monotonic()
                 if now >= deadline:
                     raise
-                deadline = min(deadline, now + self._timeout if _passes(error) else now)
+                deadline = min(deadline, now + (wait or self._timeout) if _passes(error) else now)
                 self._mend(thread, error)
 
     def _open(self, thread: Thread) -> sqlite3.Cursor:
@@ -166,6 +188,14 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         text, *values = question
         return int(cursor.execute(text, (*values, self._now())).fetchone()[0])
 
+    def _is_held(self, _thread: Thread, cursor: sqlite3.Cursor, lease: tuple[int, str, float]) -> bool:
+        """Whether a lease is another's, as far as can be seen without a transaction: many may look again and again."""
+        ident, token, seconds = lease
+        with suppress(sqlite3.OperationalError):  # no lease was ever taken here; what else is wrong shows when writing
+            held = cursor.execute(table.HELD, (ident, token, now := self._now(), now + 2 * seconds))
+            return held.fetchone() is not None
+        return False
+
     # Writing.
 
     def _write(self, thread: Thread, cursor: sqlite3.Cursor, change: tuple[Any, ...]) -> Any:
@@ -199,6 +229,15 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
             expires = None if seconds is None else now + seconds
             cursor.execute(table.PUT, (ident, now, expires, key, value))
 
+    def _leased(self, sql: str, key: str, token: str, seconds: float = 0) -> bool:
+        return bool(self._run(self._write, (_change_lease, sql, _address(key)[0], token, seconds), self._timeout / 2))
+
+    def _put_leased(self, cursor: sqlite3.Cursor, now: float, token: str, ident: int, *given: Any) -> bool:
+        ours = _change_lease(cursor, now, table.RELEASE, ident, token)
+        if ours:
+            self._put(cursor, now, ident, *given)
+        return ours
+
     def _make_room(self, cursor: sqlite3.Cursor, need: int) -> None:
         total, left = table.pragma(cursor, "page_count"), True
         while left and total - table.pragma(cursor, "freelist_count") + need > self._pages:
@@ -231,6 +270,13 @@ def _drop(cursor: sqlite3.Cursor, now: float, ident: int, key: bytes) -> int:
 def _clear(cursor: sqlite3.Cursor, _now: float) -> None:
     cursor.execute(table.CLEAR)
     table.shorten(cursor, 0)
+
+
+def _change_lease(cursor: sqlite3.Cursor, now: float, sql: str, ident: int, token: str, seconds: float = 0) -> bool:
+    cursor.execute(table.BEGIN_LEASES)
+    cursor.execute(table.DROP_STALE, (now,))
+    given = {"now": now, "id": ident, "token": token, "seconds": seconds}
+    return cursor.execute(sql, given).rowcount > 0
 
 
 def _is_lock(error: Exception) -> bool:

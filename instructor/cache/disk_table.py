@@ -50,6 +50,19 @@ DROP_EXPIRED = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE ex
 DROP_OLDEST = "DELETE FROM entries WHERE id = (SELECT id FROM entries ORDER BY used LIMIT 1)"
 CLEAR = "DELETE FROM entries"
 
+# Who asks for what. Made when it is needed, because older files have no such table.
+BEGIN_LEASES = "CREATE TABLE IF NOT EXISTS leases (id INTEGER PRIMARY KEY, token TEXT NOT NULL, expires REAL NOT NULL)"
+# A lease that ends later than any taken now was made by a clock that is wrong.
+TAKE = """
+    INSERT INTO leases VALUES (:id, :token, :now + :seconds)
+    ON CONFLICT (id) DO UPDATE SET token = excluded.token, expires = excluded.expires
+    WHERE token = excluded.token OR expires NOT BETWEEN :now AND :now + 2 * :seconds
+"""
+HELD = "SELECT id FROM leases WHERE id = ? AND token != ? AND expires BETWEEN ? AND ?"
+RENEW = "UPDATE leases SET expires = :now + :seconds WHERE id = :id AND token = :token"
+RELEASE = "DELETE FROM leases WHERE id = :id AND token = :token"
+DROP_STALE = "DELETE FROM leases WHERE expires < ? - 3600"
+
 
 def check_format(cursor: sqlite3.Cursor) -> None:
     """Raise `DatabaseError` unless the file is a cache, and `NotSupportedError` if it is a later release's."""

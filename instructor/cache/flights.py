@@ -170,6 +170,11 @@ class Flights:
         return LEADING.get() | {(id(self), key)}
 
 
+def is_nested() -> bool:
+    """Whether a flight is led here by who leads another already, and might wait in a ring."""
+    return len(LEADING.get()) > 1
+
+
 def _waits_for_ever(flight: Flight, inside: AbstractEventLoop | None) -> bool:
     """Whether its loop stands still, or would if we waited; or we lead, too, and might wait in a ring."""
     stands = flight.loop is not None and (flight.loop is inside or not flight.loop.is_running())

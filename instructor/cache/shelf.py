@@ -14,6 +14,7 @@ import msgspec
 
 from .base import BaseCache, CacheWarning
 from .flights import Flights
+from .leases import SECONDS, Lease
 
 logger = logging.getLogger("instructor.cache")
 QUIET = 60.0
@@ -37,8 +38,17 @@ class Shelf:
         self.store = store
         self.stats = Stats()
         self.flights = Flights()
+        self.lease_seconds = SECONDS
         self._clock = clock
         self._quiet_until = float("-inf")
+
+    def lease(self, key: str) -> Lease | None:
+        """A lease to take before asking what others may ask elsewhere; None where the store does not lend.
+
+        Nor does a subclass that changes `set` alone, say to encrypt: `set_leased` would go round it.
+        """
+        setter = next(cls for cls in type(self.store).__mro__ if "set" in vars(cls))
+        return Lease(self.store, key, self.lease_seconds) if vars(setter).get("set_leased") else None
 
     def trouble(self, doing: str, problem: object) -> None:
         """Count what went wrong, and warn of it unless a warning was given a moment ago."""
