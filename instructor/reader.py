@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any, Protocol
@@ -40,6 +41,16 @@ class Reader(Protocol):
         """
 
 
+def agree(said: str, text: str) -> bool:
+    """Whether two texts are one document; an SDK that reads it meanwhile may set its spaces anew."""
+    if said.strip() == text.strip():
+        return True
+    try:
+        return json.dumps(from_json(said)) == json.dumps(from_json(text))
+    except ValueError:
+        return False
+
+
 def read(reader: Reader, pieces: Iterable[str]) -> Iterator[Any]:
     """All that a reader shows of the pieces of a document."""
     text = io.StringIO()
@@ -69,7 +80,8 @@ class Node:
     __slots__ = ("end", "form", "key", "kind", "members", "seen", "shown", "start", "value")
 
     def __init__(self, kind: str, start: int) -> None:
-        self.kind, self.start, self.end = kind, start, None
+        self.kind, self.start = kind, start
+        self.end: int | None = None
         self.members: Any = {} if kind == "{" else []
         self.key: str | None = None
         self.form: Any = None
@@ -77,21 +89,20 @@ class Node:
         self.seen: Any = None
         self.shown: list[Any] = []
 
-    end: int | None
-
 
 class Tree:
     """The document as far as it has arrived.
 
     It is read loosely: commas and colons are passed over, since whoever is given the whole document checks it. What
-    cannot be read any further ends the tree where it stands. What is nested deeper than `levels` has no members.
+    cannot be read any further ends the tree where it stands, and so does a key that `repeats`: the value that counts
+    is not the one that was shown. What is nested deeper than `levels` has no members.
     """
 
     def __init__(self, levels: int = MAX_DEPTH) -> None:
         self._levels = levels
         self.root: Node | None = None
         self.path: list[Node] = []
-        self.length, self.over = 0, False
+        self.length, self.over, self.repeats = 0, False, False
         self._said = io.StringIO()  # `str +=` on an attribute copies what is there
         self._rest = ""
 
@@ -185,7 +196,10 @@ class Tree:
         self.over = self.over or not self.path
 
     def _name(self, node: Node) -> None:
+        parent = self.path[-1]
         try:
-            self.path[-1].key = from_json(self.text(node))
+            parent.key = from_json(self.text(node))
         except ValueError:
             self.over = True
+        self.repeats = parent.key in parent.members
+        self.over = self.over or self.repeats

@@ -12,7 +12,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, PydanticUserError, Root
 from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic_core import from_json
 
-from .reader import UNREAD, WORD, Node, Tree
+from .reader import UNREAD, WORD, Node, Tree, agree
 
 LARGE = 4096
 """From this weight of what is open, it is shown again only when some more has arrived, which keeps the work linear."""
@@ -33,12 +33,13 @@ class Snapshots:
     def __init__(self, form: Form, load: Callable[[str], Any], field: str | None = None, **how: Any) -> None:
         self.tree, self.how, self.changed = Tree(), how, False
         self._form, self._load, self._field = form, load, field
-        self._shown_at = 0
+        self._shown_at, self._shown = 0, False
 
     def feed(self, piece: str) -> list[Any]:
         """The value as it can be seen now, if that is more than before."""
         self.tree.feed(piece)
-        if self._is_early() or (self.tree.over and self.tree.path):  # ended where it cannot be read any further
+        broken = self.tree.over and self.tree.path and not self.tree.repeats  # it cannot be read any further
+        if broken or self._is_early():
             return []
         self._shown_at, self.changed = self.tree.length, False
         try:
@@ -46,11 +47,22 @@ class Snapshots:
         except ValueError:  # what arrived is no JSON
             self.tree.over = True
             return []
+        self._shown = self._shown or self.changed
         return [shown] if self.changed else []
 
     def end(self, text: str) -> list[Any]:
-        """The whole."""
-        return [self._load(text)]
+        """The whole. Where another document was fed and nothing of it shown, this one is shown as its replay will be.
+
+        Raises:
+            ValueError: another one was shown.
+        """
+        whole, rest = self._load(text), []
+        if not (self._shown or agree(self.tree.text(), text)):
+            self.tree, self._shown_at = Tree(), 0
+            rest = self.feed(text)
+        if self._shown and (self.tree.repeats or not agree(self.tree.text(), text)):
+            raise ValueError("The answer is another one than what was shown of it.")
+        return [*rest, whole]
 
     def text(self, node: Node) -> str:
         """What is there of a value."""
@@ -67,9 +79,7 @@ class Snapshots:
         if root is None or root.kind != "{":
             return HIDDEN
         if self._field is None:
-            shown = self._form.grow(root, self)  # complete or not: the end validates it
-            self.note(root, shown)
-            return shown
+            return self._form.grow(root, self)  # complete or not: the end validates it
         node = root.members.get(self._field)
         return HIDDEN if node is None else self._form.show(node, self)
 

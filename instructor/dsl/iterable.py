@@ -19,7 +19,6 @@ class Items:
         self._validate, self._how = TypeAdapter(item).validator.validate_json, how
         self._field, self._load = field, load
         self._tree = Tree(levels=2)
-        self._list: Node | None = None
         self._given: list[str] = []
         self._stopped = False
 
@@ -47,27 +46,25 @@ class Items:
         return items[given:]
 
     def _whole(self) -> Iterator[Node]:
-        root = self._tree.root
-        found = root.members.get(self._field) if root and root.kind == "{" else None
-        if found is None or found.kind != "[" or self._stopped:
-            return
-        self._list = self._list or found
-        self._stopped = found is not self._list  # the field came twice: only the end can tell what counts
-        while not self._stopped and len(self._given) < len(found.members):
+        found = self._list()
+        while found and not self._stopped and len(self._given) < len(found.members):
             node = found.members[len(self._given)]
             if node.end is None:
                 return
             yield node
 
     def _is_complete(self, text: str) -> bool:
-        root, items = self._tree.root, self._list
+        root, found = self._tree.root, self._list()
         try:
             from_json(text)
         except ValueError:
             return False
-        if root is None or items is None or root.members[self._field] is not items:
-            return False
-        return items.end is not None and not self._stopped and len(self._given) == len(items.members)
+        return bool(found and root and root.end and len(self._given) == len(found.members))
+
+    def _list(self) -> Node | None:
+        root = self._tree.root
+        found = root.members.get(self._field) if root and root.kind == "{" else None
+        return found if found and found.kind == "[" else None
 
 
 class IterableBase(Streamed):
