@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
 from typing_extensions import NotRequired, Required, is_typeddict
 
-from .dsl.iterable import Items, IterableBase
+from .dsl.iterable import Items, IterableBase, tasks_of
 from .dsl.partial import PartialBase, snapshots
 from .dsl.response_list import ListResponse
 from .reader import Reader
@@ -74,7 +74,7 @@ class Shape(msgspec.Struct, frozen=True, eq=False):
             shown = self.model if self._field is None else self.model.model_fields[self._field].annotation
             return snapshots(shown, load, self._field, **how)
         if IterableBase in getattr(self.wanted, "__mro__", ()):
-            return Items(self.wanted.task_type, "tasks", lambda text: load(text).tasks, **how)
+            return tasks_of(self.wanted, load, **how)
         if self._field is None or get_origin(self.wanted) not in _LISTS:
             raise TypeError(f"{self.wanted!r} has no items to stream; ask for Iterable[...] of it, or for partials.")
         return Items(get_args(self.wanted)[0], self._field, load, **how)

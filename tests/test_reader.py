@@ -230,6 +230,24 @@ def test_tasks_are_read_for_those_who_hold_the_stream():
     assert (expected, expected) == asyncio.run(waited())
 
 
+def test_what_says_more_than_its_items_is_read_whole():
+    """The rest of an IterableModel of the user's own is validated in the end, those of others only once."""
+
+    class Noted(IterableModel(User)):
+        note: str
+
+    read = []
+    counted = IterableModel(Annotated[int, AfterValidator(lambda value: read.append(value) or value)], "Number")
+    whole = '{"tasks": [{"name": "Ann"}], "note": "x"}'
+
+    assert [User(name="Ann")] == items(Noted, whole, whole) == list(Noted.tasks_from_chunks(whole))
+    with pytest.raises(pydantic.ValidationError, match="note"):
+        items(Noted, '{"tasks": [{"name": "Ann"}]}', ['{"tasks": [{"name": "Ann"}]}'])
+    with pytest.raises(pydantic.ValidationError, match="note"):
+        list(Noted.tasks_from_chunks(['{"tasks": [{"name": "Ann"}]}']))
+    assert [1, 2] == list(counted.tasks_from_chunks(['{"tasks": [1, 2]}'])) == read
+
+
 def test_an_object_is_taken_off_a_text():
     """`get_object` gives the first object, when it is whole, and what follows."""
     get = IterableModel(User).get_object

@@ -13,11 +13,14 @@ from .streaming import Streamed, known
 
 
 class Items:
-    """Reads the list in the field of an object. `load` makes the whole list of the whole document."""
+    """Reads the list in the field of an object. `load` makes the whole list of the whole document.
 
-    def __init__(self, item: Any, field: str, load: Callable[[str], Any], **how: Any) -> None:
+    It is `plain` if that says no more than its items, each of which is valid.
+    """
+
+    def __init__(self, item: Any, field: str, load: Callable[[str], Any], *, plain: bool = True, **how: Any) -> None:
         self._validate, self._how = TypeAdapter(item).validator.validate_json, how
-        self._field, self._load = field, load
+        self._field, self._load, self._plain = field, load, plain
         self._tree = Tree(levels=2)
         self._given: list[str] = []
         self._stopped = False
@@ -38,7 +41,7 @@ class Items:
 
     def end(self, text: str) -> list[Any]:
         """The rest; when `text` is not what was fed, its list must begin with what was given."""
-        if text.strip() == self._tree.text().strip() and self._is_complete(text):
+        if self._plain and text.strip() == self._tree.text().strip() and self._is_complete(text):
             return []
         items, given = list(self._load(text)), len(self._given)
         if given and repr(from_json(text)[self._field][:given]) != repr([from_json(item) for item in self._given]):
@@ -76,7 +79,7 @@ class IterableBase(Streamed):
     def _reader(cls, **how: Any) -> Items:
         """A reader of the tasks; `how` is the `context` and the strictness of validation, others are ignored."""
         how, model = known(how), cast("Any", cls)
-        return Items(cls.task_type, "tasks", lambda text: model.model_validate_json(text, **how).tasks, **how)
+        return tasks_of(cls, lambda text: model.model_validate_json(text, **how), **how)
 
     @classmethod
     def tasks_from_chunks(cls, json_chunks: Iterable[str], **kwargs: Any) -> Iterator[Any]:
@@ -95,6 +98,12 @@ class IterableBase(Streamed):
         tree.feed(s)
         whole = tree.root and tree.root.end
         return (tree.text(tree.root), s[whole:]) if whole else (None, s)
+
+
+def tasks_of(made: type[IterableBase], load: Callable[[str], Any], **how: Any) -> Items:
+    """A reader of the tasks in what `load` makes; a subclass of the user's may say more than its tasks do."""
+    plain = IterableBase in made.__bases__
+    return Items(made.task_type, "tasks", lambda text: load(text).tasks, plain=plain, **how)
 
 
 def IterableModel(  # noqa: N802 - a function under the name that users know
