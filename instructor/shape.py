@@ -102,7 +102,7 @@ def compile_shape(wanted: Any) -> Shape | None:
             return _compile_model(wanted)
         return _compile_form(wanted, repr(wanted))  # Union[int, str] == Union[str, int], yet they are two questions
     except (pydantic.PydanticUserError, PydanticInvalidForJsonSchema) as error:
-        raise TypeError(f"{wanted!r} cannot be a response_model: {error}") from error
+        raise TypeError(f"{wanted!r} cannot be a response_model: {error.message}") from error
 
 
 def _compile_model(wanted: type[BaseModel]) -> Shape:

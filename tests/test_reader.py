@@ -3,9 +3,10 @@
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal, TypedDict, Union
 
 import pydantic
 import pytest
@@ -202,6 +203,13 @@ def test_items_are_of_lists(wanted):
         compile_shape(wanted).reader()
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic takes it")
+def test_lists_of_a_typed_dict_that_pydantic_does_not_take():
+    """The error says what to ask for instead, and nothing else."""
+    with pytest.raises(TypeError, match=r"cannot be a response_model: .*typing_extensions.TypedDict.* < 3.12\.$"):
+        compile_shape(Iterable[TypedDict("Point", {"x": int})])
+
+
 def test_iterable_models():
     """An IterableModel is named after its tasks, and has the name and description that are given."""
     plain, union = IterableModel(User), IterableModel(Union[User, Pet], description="Both.")
@@ -264,11 +272,9 @@ def test_complete_parts_are_known_by_path():
     tracker = JsonCompleteness()
     tracker.analyze('{"a": {"b": 1, "c": [1, {"d": "x"}, {"e": 2')
 
-    assert {"a.b", "a.c[0]", "a.c[1]", "a.c[1].d"} == tracker.get_complete_paths()
-    assert tracker.is_path_complete("a.c[1]")
-    assert not tracker.is_path_complete("a.c[2].e")
+    assert all(map(tracker.is_path_complete, ["a.b", "a.c[0]", "a.c[1]", "a.c[1].d"]))
+    assert not any(map(tracker.is_path_complete, ["", "a", "a.c", "a.c[2]", "a.c[2].e", "b"]))
     assert not tracker.is_root_complete()
-    assert not tracker.is_path_complete("")
 
 
 @pytest.mark.parametrize(("text", "complete"), [('{"a": 1}', True), ("12", True), ("", False), ('{"a": 1,}', False)])
