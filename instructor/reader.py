@@ -30,6 +30,8 @@ _CLOSES = {"}": "{", "]": "["}
 class Reader(Protocol):
     """Makes of a document that is still arriving what can be shown of it."""
 
+    tree: Tree
+
     def feed(self, piece: str) -> list[Any]:
         """What can be shown now that could not before."""
 
@@ -53,21 +55,17 @@ def agree(said: str, text: str) -> bool:
 
 def read(reader: Reader, pieces: Iterable[str]) -> Iterator[Any]:
     """All that a reader shows of the pieces of a document."""
-    text = io.StringIO()
     for piece in pieces:
-        text.write(piece)
         yield from reader.feed(piece)
-    yield from reader.end(text.getvalue())
+    yield from reader.end(reader.tree.text())
 
 
 async def read_async(reader: Reader, pieces: AsyncIterable[str]) -> AsyncIterator[Any]:
     """The same, of pieces that are waited for."""
-    text = io.StringIO()
     async for piece in pieces:
-        text.write(piece)
         for shown in reader.feed(piece):
             yield shown
-    for shown in reader.end(text.getvalue()):
+    for shown in reader.end(reader.tree.text()):
         yield shown
 
 

@@ -64,10 +64,6 @@ class Snapshots:
             raise ValueError("The answer is another one than what was shown of it.")
         return [*rest, whole]
 
-    def text(self, node: Node) -> str:
-        """What is there of a value."""
-        return self.tree.text(node)
-
     def note(self, node: Node, value: Any) -> None:
         """Remember what is shown of a value, and whether there was less before."""
         seen = type(value), len(value) if isinstance(value, str) else 0
@@ -133,7 +129,7 @@ class Form:
     def settle(self, node: Node, reading: Snapshots) -> Any:
         """What a complete value comes to."""
         try:
-            return self.validate(reading.text(node), **reading.how)
+            return self.validate(reading.tree.text(node), **reading.how)
         except ValueError:
             return HIDDEN
 
@@ -146,10 +142,10 @@ class _Text(Form):
     """A string is shown as it grows."""
 
     def grow(self, node: Node, reading: Snapshots) -> Any:
-        return from_json(reading.text(node), allow_partial="trailing-strings") if node.kind == '"' else HIDDEN
+        return from_json(reading.tree.text(node), allow_partial="trailing-strings") if node.kind == '"' else HIDDEN
 
     def settle(self, node: Node, reading: Snapshots) -> Any:
-        return from_json(reading.text(node)) if node.kind == '"' else HIDDEN
+        return from_json(reading.tree.text(node)) if node.kind == '"' else HIDDEN
 
 
 class _List(Form):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, Field, TypeAdapter, create_model
 from pydantic_core import from_json
 
-from ..reader import Node, Tree, read, read_async
+from ..reader import Node, Tree
 from .streaming import Streamed, known
 
 
@@ -21,16 +21,16 @@ class Items:
     def __init__(self, item: Any, field: str, load: Callable[[str], Any], *, plain: bool = True, **how: Any) -> None:
         self._validate, self._how = TypeAdapter(item).validator.validate_json, how
         self._field, self._load, self._plain = field, load, plain
-        self._tree = Tree(levels=2)
+        self.tree = Tree(levels=2)
         self._given: list[str] = []
         self._stopped = False
 
     def feed(self, piece: str) -> list[Any]:
         """The items that are whole now. One that is not valid is the last: at the end the whole list is refused."""
-        self._tree.feed(piece)
+        self.tree.feed(piece)
         found: list[Any] = []
         for node in self._whole():
-            text = self._tree.text(node)
+            text = self.tree.text(node)
             try:
                 found.append(self._validate(text, **self._how))
             except ValueError:
@@ -41,7 +41,7 @@ class Items:
 
     def end(self, text: str) -> list[Any]:
         """The rest; when `text` is not what was fed, its list must begin with what was given."""
-        if self._plain and text.strip() == self._tree.text().strip() and self._is_complete(text):
+        if self._plain and text.strip() == self.tree.text().strip() and self._is_complete(text):
             return []
         items, given = list(self._load(text)), len(self._given)
         if given and repr(from_json(text)[self._field][:given]) != repr([from_json(item) for item in self._given]):
@@ -57,7 +57,7 @@ class Items:
             yield node
 
     def _is_complete(self, text: str) -> bool:
-        root, found = self._tree.root, self._list()
+        root, found = self.tree.root, self._list()
         try:
             from_json(text)
         except ValueError:
@@ -65,7 +65,7 @@ class Items:
         return bool(found and root and root.end and len(self._given) == len(found.members))
 
     def _list(self) -> Node | None:
-        root = self._tree.root
+        root = self.tree.root
         found = root.members.get(self._field) if root and root.kind == "{" else None
         return found if found and found.kind == "[" else None
 
@@ -80,16 +80,6 @@ class IterableBase(Streamed):
         """A reader of the tasks; `how` is the `context` and the strictness of validation, others are ignored."""
         how, model = known(how), cast("Any", cls)
         return tasks_of(cls, lambda text: model.model_validate_json(text, **how), **how)
-
-    @classmethod
-    def tasks_from_chunks(cls, json_chunks: Iterable[str], **kwargs: Any) -> Iterator[Any]:
-        """The tasks of a document that comes in pieces."""
-        return read(cls._reader(**kwargs), json_chunks)
-
-    @classmethod
-    def tasks_from_chunks_async(cls, json_chunks: AsyncIterable[str], **kwargs: Any) -> AsyncIterator[Any]:
-        """The same, of pieces that are waited for."""
-        return read_async(cls._reader(**kwargs), json_chunks)
 
     @staticmethod
     def get_object(s: str, _stack: int = 0) -> tuple[str | None, str]:

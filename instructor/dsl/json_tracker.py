@@ -14,26 +14,21 @@ class JsonCompleteness:
 
     def __init__(self) -> None:
         self._complete: set[str] = set()
-        self._root_complete = False
 
     def analyze(self, json_str: str) -> None:
         """Look at a text."""
         tree = Tree()
         tree.feed(json_str)
-        self._root_complete = is_json_complete(json_str)
-        self._complete = {path for path, node in _nodes("", tree.root) if node.end is not None}
+        self._complete = {path for path, node in _nodes("", tree.root) if path and node.end is not None}
+        self._complete |= {""} if is_json_complete(json_str) else set()
 
     def is_root_complete(self) -> bool:
         """Whether the text is a whole document."""
-        return self._root_complete
+        return self.is_path_complete("")
 
     def is_path_complete(self, path: str) -> bool:
         """Whether the value at a path is complete; the path of the document is empty."""
-        return path in self._complete if path else self._root_complete
-
-    def get_complete_paths(self) -> set[str]:
-        """The paths of all values that are complete."""
-        return {*self._complete}
+        return path in self._complete
 
 
 def is_json_complete(json_str: str) -> bool:
@@ -52,6 +47,6 @@ def _nodes(path: str, node: Node | None) -> Iterator[tuple[str, Node]]:
     if node.kind == "[":
         for index, child in enumerate(node.members):
             yield from _nodes(f"{path}[{index}]", child)
-    elif node.kind == "{":
+    if node.kind == "{":
         for key, child in node.members.items():
             yield from _nodes(f"{path}.{key}" if path else key, child)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import warnings
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Generic, Optional, TypeVar, cast
 
@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field, SerializeAsAny, create_model
 from pydantic.fields import FieldInfo, ModelPrivateAttr
 from pydantic_core import PydanticUndefined
 
-from ..reader import read, read_async
 from ..snapshots import Form, ModelForm, Snapshots, form_of
 from .streaming import Streamed, known
 
@@ -52,16 +51,6 @@ class PartialBase(Streamed, Generic[T]):
         """A reader of snapshots; `how` is the `context` and the strictness of validation, others are ignored."""
         how = known(how)
         return snapshots(cls.__wanted__, lambda text: cls.__wanted__.model_validate_json(text, **how), **how)
-
-    @classmethod
-    def model_from_chunks(cls, json_chunks: Iterable[str], **kwargs: Any) -> Iterator[T]:
-        """The snapshots of a document that comes in pieces; the last is an instance of the model itself."""
-        return read(cls._reader(**kwargs), json_chunks)
-
-    @classmethod
-    def model_from_chunks_async(cls, json_chunks: AsyncIterable[str], **kwargs: Any) -> AsyncIterator[T]:
-        """The same, of pieces that are waited for."""
-        return read_async(cls._reader(**kwargs), json_chunks)
 
 
 def partial_of(wanted: type[BaseModel]) -> Any:

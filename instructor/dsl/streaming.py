@@ -23,37 +23,47 @@ class Streamed:
         raise NotImplementedError
 
     @classmethod
-    def extract_json(
-        cls, completion: Iterable[Any], stream_extractor: Any, on_event: Callable[[Any], Any] | None = None
-    ) -> Iterator[str]:
-        """The pieces of the document in a stream, as an extractor takes them out, or as the mode has them."""
-        if not isinstance(stream_extractor, Mode):
-            yield from stream_extractor(completion)
-            return
-        hear = _ears(stream_extractor, on_event)
-        for event in completion:
-            yield hear(event)
+    def model_from_chunks(cls, json_chunks: Iterable[str], **kwargs: Any) -> Iterator[Any]:
+        """What is shown of a document that comes in pieces; the last snapshot is an instance of the model itself."""
+        return read(cls._reader(**kwargs), json_chunks)
 
     @classmethod
-    async def extract_json_async(
-        cls, completion: AsyncIterable[Any], stream_extractor: Any, on_event: Callable[[Any], Any] | None = None
-    ) -> AsyncIterator[str]:
+    def model_from_chunks_async(cls, json_chunks: AsyncIterable[str], **kwargs: Any) -> AsyncIterator[Any]:
+        """The same, of pieces that are waited for."""
+        return read_async(cls._reader(**kwargs), json_chunks)
+
+    tasks_from_chunks, tasks_from_chunks_async = model_from_chunks, model_from_chunks_async
+
+    @staticmethod
+    def extract_json(
+        completion: Iterable[Any], stream_extractor: Any, on_event: Callable[[Any], Any] | None = None
+    ) -> Iterable[str]:
+        """The pieces of the document in a stream, as an extractor takes them out, or as the mode has them."""
+        if isinstance(stream_extractor, Mode):
+            return map(_ears(stream_extractor, on_event), completion)
+        return stream_extractor(completion)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def extract_json_async(
+        completion: AsyncIterable[Any], stream_extractor: Any, on_event: Callable[[Any], Any] | None = None
+    ) -> AsyncIterable[str]:
         """The same, of a stream that is waited for."""
-        hear = _ears(stream_extractor, on_event) if isinstance(stream_extractor, Mode) else None
-        async for event in completion if hear else stream_extractor(completion):
-            yield hear(event) if hear else event
+        if isinstance(stream_extractor, Mode):
+            hear = _ears(stream_extractor, on_event)
+            return (hear(event) async for event in completion)
+        return stream_extractor(completion)  # type: ignore[no-any-return]
 
     @classmethod
     def from_streaming_response(cls, completion: Iterable[Any], stream_extractor: Any, **kwargs: Any) -> Iterator[Any]:
         """What is shown of a stream."""
-        return read(cls._reader(**kwargs), cls.extract_json(completion, stream_extractor))
+        return cls.model_from_chunks(cls.extract_json(completion, stream_extractor), **kwargs)
 
     @classmethod
     def from_streaming_response_async(
         cls, completion: AsyncIterable[Any], stream_extractor: Any, **kwargs: Any
     ) -> AsyncIterator[Any]:
         """The same, of a stream that is waited for."""
-        return read_async(cls._reader(**kwargs), cls.extract_json_async(completion, stream_extractor))
+        return cls.model_from_chunks_async(cls.extract_json_async(completion, stream_extractor), **kwargs)
 
 
 def known(how: dict[str, Any]) -> dict[str, Any]:
