@@ -90,8 +90,7 @@ class ResponseSchema(BaseModel):
             IncompleteOutputException, RefusalError, ResponseParsingError: it holds nothing whole.
         """
         shape: Any = compile_shape(cls)
-        made: Self = loaded(shape, completion, mode, provider, context=validation_context, strict=strict)
-        return made
+        return loaded(shape, completion, mode, provider, context=validation_context, strict=strict)  # type: ignore[no-any-return]
 
 
 OpenAISchema = ResponseSchema

@@ -135,8 +135,8 @@ class Tree:
         start = token.start(token.lastgroup)
         if token["close"]:
             self._close(base + start + 1, _CLOSES[token["close"]])
-            return start + 1
-        self._open(token["open"] or WORD, base + start)
+        else:
+            self._open(token["open"] or WORD, base + start)
         return start + 1
 
     def _go_on(self, inside: re.Pattern[str], text: str, position: int, base: int) -> int:

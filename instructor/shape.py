@@ -9,7 +9,7 @@ import operator
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, ClassVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 import pydantic
@@ -17,15 +17,14 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
 from typing_extensions import NotRequired, Required, is_typeddict
 
-from .dsl.iterable import Items, IterableBase, tasks_of
+from .dsl.iterable import Items, IterableBase, tasks_model, tasks_of
 from .dsl.partial import PartialBase, snapshots
 from .dsl.response_list import ListResponse
 from .reader import Reader
 from .schema import describe, parameters, schema_of
+from .snapshots import LISTS, ModelClass, members
 
 MEMO = "__instructor_shape__"
-_LISTS = {list, collections.abc.Iterable}
-_ModelClass = type(BaseModel)
 
 
 class Shape(msgspec.Struct, frozen=True, eq=False):
@@ -75,7 +74,7 @@ class Shape(msgspec.Struct, frozen=True, eq=False):
             return snapshots(shown, load, self._field, **how)
         if IterableBase in getattr(self.wanted, "__mro__", ()):
             return tasks_of(self.wanted, load, **how)
-        if self._field is None or get_origin(self.wanted) not in _LISTS:
+        if self._field is None or get_origin(self.wanted) not in LISTS:
             raise TypeError(f"{self.wanted!r} has no items to stream; ask for Iterable[...] of it, or for partials.")
         return Items(get_args(self.wanted)[0], self._field, load, **how)
 
@@ -94,7 +93,7 @@ def compile_shape(wanted: Any) -> Shape | None:
     memo: Shape | None = getattr(wanted, MEMO, None)  # a parent's, perhaps
     if memo is not None and memo.wanted is wanted and memo.validator is wanted.__pydantic_validator__:
         return memo
-    is_model = isinstance(wanted, _ModelClass)
+    is_model = isinstance(wanted, ModelClass)
     if not is_model and not isinstance(wanted, Hashable):
         _refuse(wanted)
     try:
@@ -123,15 +122,18 @@ def _compile_form(wanted: Any, _spelling: str) -> Shape:
     _refuse(wanted)
     if is_typeddict(wanted):
         return _shape(wanted, _from_typed_dict(wanted))
-    return _tasks(wanted, *get_args(wanted)) if models_in(wanted) else _content(wanted)
+    if not models_in(wanted):
+        return _content(wanted)
+    model = tasks_model(*get_args(wanted))  # whose list is required: nothing is no list
+    return _shape(wanted, model, lambda value: ListResponse(value.tasks), "tasks")
 
 
 def models_in(wanted: Any) -> tuple[Any, ...]:
     """The models of which `wanted` is a list, as in `Iterable[A | B]`; none where it is something else."""
-    if get_origin(wanted) not in _LISTS or not get_args(wanted):
+    if get_origin(wanted) not in LISTS or not get_args(wanted):
         return ()
-    parts = _members(*get_args(wanted))
-    return parts if all(isinstance(part, _ModelClass) or is_typeddict(part) for part in parts) else ()
+    parts = members(*get_args(wanted)) or get_args(wanted)
+    return parts if all(isinstance(part, ModelClass) or is_typeddict(part) for part in parts) else ()
 
 
 def _refuse(wanted: Any) -> None:
@@ -145,11 +147,6 @@ def _refuse(wanted: Any) -> None:
             f"{wanted!r} cannot be a response_model. Pass a pydantic model, a TypedDict, a simple type such as int or "
             "Literal, a Union of those, or list[...] or Iterable[...] of them."
         )
-
-
-def _members(form: Any) -> tuple[Any, ...]:
-    is_union = get_origin(form) is Union or type(form).__name__ == "UnionType"
-    return get_args(form) if is_union else (form,)
 
 
 def _from_typed_dict(wanted: Any) -> type[BaseModel]:
@@ -183,23 +180,11 @@ def _bare(hint: Any) -> Any:
     return get_args(hint)[0] if get_origin(hint) in {Required, NotRequired} else hint
 
 
-def _tasks(wanted: Any, item: Any) -> Shape:
-    """A list of objects travels as an object with one list, because tools take objects."""
-    name = "Or".join(part.__name__ for part in _members(item))
-    tasks: Any = Field(description=f"Correctly segmented list of `{name}` tasks")  # required: nothing is no list
-    doc = f"Correct segmentation of `{name}` tasks"
-    model = create_model(f"Iterable{name}", __doc__=doc, tasks=(list[item], tasks))
-    return _shape(wanted, model, lambda value: ListResponse(value.tasks), "tasks")
-
-
 def _content(wanted: Any) -> Shape:
     """A plain value travels as an object with one field."""
     doc = "Correctly Formatted and Extracted Response."
-    if get_origin(wanted) in _LISTS:  # a field of type Iterable would be validated while somebody iterates
-        item: Any = get_args(wanted)[0]
-        model = create_model("Response", __doc__=doc, content=(list[item], ...))
-    else:
-        model = create_model("Response", __doc__=doc, content=(wanted, ...))
+    item: Any = get_args(wanted)  # a field of type Iterable would be validated while somebody iterates
+    model = create_model("Response", __doc__=doc, content=(list[item] if get_origin(wanted) in LISTS else wanted, ...))
     return _shape(wanted, model, operator.attrgetter("content"), "content")
 
 

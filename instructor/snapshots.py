@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
@@ -21,7 +21,8 @@ WEIGHTS = {"[": 8, "{": 16}
 """What a member of an open list or object weighs, in characters of an open string; an open one itself weighs OPEN."""
 OPEN = 256
 
-_Class = type(BaseModel)
+LISTS = {list, collections.abc.Iterable}
+ModelClass = type(BaseModel)
 
 
 class Snapshots:
@@ -97,11 +98,14 @@ _ANY = '{["' + WORD
 class Form:
     """How values of a type are shown: by default when they are complete and valid.
 
-    `kinds` are the kinds of JSON values that can be one.
+    `kinds` are the kinds of JSON values that can be one, of which others than `shows` are never shown; `parts` are the
+    forms of what is in it.
     """
 
-    def __init__(self, type_: Any, kinds: str = _ANY) -> None:
-        self.type, self.kinds = type_, kinds
+    shows = _ANY
+
+    def __init__(self, type_: Any, kinds: str = "", parts: Sequence[Form] = ()) -> None:
+        self.type, self.kinds, self.parts = type_, kinds or self.shows, parts
 
     @cached_property
     def validate(self) -> Callable[..., Any]:
@@ -113,6 +117,8 @@ class Form:
 
     def show(self, node: Node, reading: Snapshots) -> Any:
         """The value as far as it can be seen, or HIDDEN."""
+        if node.kind not in self.shows:
+            return HIDDEN
         if node.end is None:
             shown = self.grow(node, reading)
         elif node.value is UNREAD:
@@ -141,27 +147,24 @@ class Form:
 class _Text(Form):
     """A string is shown as it grows."""
 
-    def grow(self, node: Node, reading: Snapshots) -> Any:
-        return from_json(reading.tree.text(node), allow_partial="trailing-strings") if node.kind == '"' else HIDDEN
+    shows = '"'
 
-    def settle(self, node: Node, reading: Snapshots) -> Any:
-        return from_json(reading.tree.text(node)) if node.kind == '"' else HIDDEN
+    def grow(self, node: Node, reading: Snapshots) -> Any:
+        return from_json(reading.tree.text(node), allow_partial="trailing-strings")
+
+    settle = grow
 
 
 class _List(Form):
     """A list is shown item by item."""
 
-    def __init__(self, type_: Any, item: Form) -> None:
-        super().__init__(type_, "[")
-        self.item = item
+    shows = "["
 
     def grow(self, node: Node, reading: Snapshots) -> Any:
-        if node.kind != "[":
-            return HIDDEN
         done = node.shown
         while len(done) < len(node.members):
             child = node.members[len(done)]
-            shown = self.item.show(child, reading)
+            shown = self.parts[0].show(child, reading)
             if child.end is None:
                 return [*done, *([] if shown is HIDDEN else [shown])]
             done.append(None if shown is HIDDEN else shown)
@@ -173,14 +176,10 @@ class _List(Form):
 class _Dict(Form):
     """A dict is shown key by key."""
 
-    def __init__(self, type_: Any, item: Form) -> None:
-        super().__init__(type_, "{")
-        self.item = item
+    shows = "{"
 
     def grow(self, node: Node, reading: Snapshots) -> Any:
-        if node.kind != "{":
-            return HIDDEN
-        shown = {key: self.item.show(child, reading) for key, child in node.members.items()}
+        shown = {key: self.parts[0].show(child, reading) for key, child in node.members.items()}
         return {key: value for key, value in shown.items() if value is not HIDDEN}
 
     settle = grow
@@ -189,13 +188,9 @@ class _Dict(Form):
 class _Union(Form):
     """A union is shown once it can only be one of its members."""
 
-    def __init__(self, type_: Any, members: list[Form]) -> None:
-        super().__init__(type_, "".join(member.kinds for member in members))
-        self.members = members
-
     def grow(self, node: Node, reading: Snapshots) -> Any:
         if node.form is None:  # and never again: a key that fits no more takes nothing back
-            fitting = [member for member in self.members if member.fits(node, reading)]
+            fitting = [member for member in self.parts if member.fits(node, reading)]
             node.form = fitting[0] if len(fitting) == 1 else None
         return node.form.grow(node, reading) if node.form else HIDDEN
 
@@ -259,17 +254,23 @@ def form_of(type_: Any, form_of_model: FormOfModel) -> Form:
     bare = get_args(type_)[0] if get_origin(type_) is Annotated else type_
     form, args = get_origin(bare) or bare, get_args(bare)
     if form is str:
-        return _Text(type_, '"')
-    if isinstance(bare, _Class) and not issubclass(bare, RootModel):
+        return _Text(type_)
+    if isinstance(bare, ModelClass) and not issubclass(bare, RootModel):
         return form_of_model(bare)
-    if form in {list, collections.abc.Iterable}:
-        return _List(type_, form_of(args[0] if args else Any, form_of_model))
+    if form in LISTS:
+        return _List(type_, parts=[form_of(args[0] if args else Any, form_of_model)])
     if form is dict and args[:1] in {(), (str,)}:
-        return _Dict(type_, form_of(args[1] if args else Any, form_of_model))
-    if form is Union or type(bare).__name__ == "UnionType":
-        nested = [form_of(member, form_of_model) for member in args]
-        return _Union(type_, [part for member in nested for part in getattr(member, "members", [member])])
-    return Form(type_, _kinds(bare))
+        return _Dict(type_, parts=[form_of(args[1] if args else Any, form_of_model)])
+    nested = [form_of(member, form_of_model) for member in members(bare)]
+    if not nested:
+        return Form(type_, _kinds(bare))
+    parts = [part for form in nested for part in (form.parts if isinstance(form, _Union) else [form])]
+    return _Union(type_, "".join(part.kinds for part in parts), parts)
+
+
+def members(type_: Any) -> tuple[Any, ...]:
+    """The members of a union; what is none has none."""
+    return get_args(type_) if get_origin(type_) is Union or type(type_).__name__ == "UnionType" else ()
 
 
 def _kinds(bare: Any) -> str:

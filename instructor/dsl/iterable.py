@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Union, cast, get_args, get_origin
+from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, Field, TypeAdapter, create_model
 from pydantic_core import from_json
 
 from ..reader import Node, Tree
+from ..snapshots import members
 from .streaming import Streamed, known
 
 
@@ -100,13 +101,17 @@ def IterableModel(  # noqa: N802 - a function under the name that users know
     subtask_class: Any, name: str | None = None, description: str | None = None
 ) -> type[BaseModel]:
     """A model with a list of tasks: `Iterable[subtask_class]`, with a name and a description of its own."""
-    is_union = get_origin(subtask_class) is Union or type(subtask_class).__name__ == "UnionType"
-    parts = get_args(subtask_class) if is_union else (subtask_class,)
-    name = name or "Or".join(part.__name__ for part in parts)
-    tasks: Any = Field(default_factory=list, repr=False, description=f"Correctly segmented list of `{name}` tasks")
-    doc = description or f"Correct segmentation of `{name}` tasks"
-    made: Any = create_model(
-        f"Iterable{name}", __base__=(BaseModel, IterableBase), __doc__=doc, tasks=(list[subtask_class], tasks)
-    )
+    base = (BaseModel, IterableBase)
+    made: Any = tasks_model(subtask_class, name, description, base, default_factory=list, repr=False)
     made.task_type = subtask_class
     return made  # type: ignore[no-any-return]
+
+
+def tasks_model(
+    item: Any, name: str | None = None, description: str | None = None, base: Any = None, **how: Any
+) -> type[BaseModel]:
+    """An object with a list of tasks, because tools take objects; it is named after them."""
+    name = name or "Or".join(part.__name__ for part in members(item) or (item,))
+    tasks: Any = Field(description=f"Correctly segmented list of `{name}` tasks", **how)
+    doc = description or f"Correct segmentation of `{name}` tasks"
+    return create_model(f"Iterable{name}", __base__=base, __doc__=doc, tasks=(list[item], tasks))

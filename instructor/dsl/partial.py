@@ -13,13 +13,12 @@ from pydantic import BaseModel, Field, SerializeAsAny, create_model
 from pydantic.fields import FieldInfo, ModelPrivateAttr
 from pydantic_core import PydanticUndefined
 
-from ..snapshots import Form, ModelForm, Snapshots, form_of
+from ..snapshots import Form, ModelClass, ModelForm, Snapshots, form_of
 from .streaming import Streamed, known
 
 MEMO = "__instructor_partial__"
 
 T = TypeVar("T", bound=BaseModel)
-_Class = type(BaseModel)
 _lock = threading.RLock()
 
 
@@ -143,7 +142,7 @@ class Partial(Generic[T]):
         raise TypeError("Partial cannot be subclassed; ask for Partial[YourModel].")
 
     def __class_getitem__(cls, wanted: type[T]) -> type[T]:
-        if not (isinstance(wanted, _Class) and issubclass(wanted, BaseModel)):
+        if not isinstance(wanted, ModelClass):
             raise TypeError(f"Partial takes a pydantic model, not {wanted!r}.")
         return partial_of(wanted)  # type: ignore[no-any-return]
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, create_model
 from typing_extensions import is_typeddict
 
 from ..shape import compile_shape, models_in
+from ..snapshots import ModelClass
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class ModelAdapter(Generic[T]):
 
 def is_simple_type(wanted: Any) -> bool:
     """Whether a response_model asks for a plain value: a number, a text, a Literal, a union or a list of such."""
-    if wanted is None or isinstance(wanted, type(BaseModel)) or is_typeddict(wanted) or models_in(wanted):
+    if wanted is None or isinstance(wanted, ModelClass) or is_typeddict(wanted) or models_in(wanted):
         return False
     try:
         return compile_shape(wanted) is not None
