@@ -162,7 +162,8 @@ def _load_async(effect: Load) -> Any:
     store = effect.store
     if store.blocking != "always" or inspect.iscoroutinefunction(store.get):
         return store.get(effect.key)
-    return _load_in_thread(store, effect.key)
+    aget = getattr(store, "aget", None)
+    return _load_in_thread(store, effect.key) if aget is None else aget(effect.key)
 
 
 async def _load_in_thread(store: BaseCache, key: str) -> Any:
@@ -173,6 +174,8 @@ async def _save_async(effect: Save) -> None:
     store, ttl = effect.store, _whole(effect)
     if store.blocking == "never" or inspect.iscoroutinefunction(store.set):
         await _awaited(store.set(effect.key, effect.text, ttl))
+    elif aset := getattr(store, "aset", None):
+        await aset(effect.key, effect.text, ttl)
     else:
         await _awaited(await asyncio.to_thread(store.set, effect.key, effect.text, ttl))
 

@@ -67,6 +67,22 @@ class Native(Mine):
         self.kept[key] = value
 
 
+class Both(Mine):
+    """A cache with two sides; what the asynchronous one was asked is counted."""
+
+    asked = 0
+
+    async def aget(self, key: str) -> str | None:
+        """As `get`."""
+        self.asked += 1
+        return self.get(key)
+
+    async def aset(self, key: str, value: str, ttl: int | None = None) -> None:
+        """As `set`."""
+        self.asked += 1
+        self.set(key, value, ttl)
+
+
 class Broken(BaseCache):
     """A cache that fails at what it is told to fail at."""
 
@@ -305,3 +321,16 @@ def test_statistics_count_what_a_cache_did(provider: FakeProvider) -> None:
 
     counted = stats(cache)
     assert (2, 1, 1, 0) == (counted.hits, counted.misses, counted.stores, counted.errors)
+
+
+@sync_and_async
+def test_an_event_loop_asks_the_asynchronous_side_of_a_cache(provider: FakeProvider, use_async: bool) -> None:
+    """Where there is one: to look twice, to store, and for the hit."""
+    cache = Both()
+    client = openai_client(provider, use_async=use_async, cache=cache)
+
+    for _ in range(2):
+        assert JOHN == ask(client, response_model=User, **QUESTION)
+
+    assert 1 == provider.calls
+    assert (4 if use_async else 0) == cache.asked

@@ -14,7 +14,8 @@ class BaseCache(ABC):
     """A place to keep answers: subclass it, write `get` and `set`, and pass an instance as `cache=`.
 
     Keys are 64 hexadecimal digits; values are `str`. Both methods may raise: a cache that fails costs a
-    miss and a `CacheWarning`, never the call. Both must be safe to call from several threads at once.
+    miss and a `CacheWarning`, never the call. Both must be safe to call from several threads at once. Coroutines
+    `aget` and `aset`, where a cache has them, are what event loops use in their place.
     """
 
     blocking: ClassVar[Literal["never", "writes", "always"]] = "always"
