@@ -8,7 +8,8 @@ from .disk import DiskCache
 from .key import make_cache_key
 from .memory import AutoCache
 from .origin import Info, info
+from .redis import RedisCache
 from .shelf import Stats, stats
 
 __all__ = ["AutoCache", "BaseCache", "CacheMiss", "CacheWarning", "DiskCache"]
-__all__ += ["Info", "Stats", "info", "make_cache_key", "stats"]
+__all__ += ["Info", "RedisCache", "Stats", "info", "make_cache_key", "stats"]

@@ -1,0 +1,297 @@
+"""RedisCache: answers kept on a Redis or Valkey server, or a cluster of them, for every host that can reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import re
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from itertools import islice
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from .base import BaseCache
+from .fuse import Fuse
+from .limits import lifetime
+
+_TURNS = 32
+"""How many questions of one event loop are on their way at once: more wait here, where nothing times out."""
+_Side = tuple[Any, asyncio.Semaphore, AsyncGenerator[Any, None]]
+"""What one event loop has of its own: a client, its turns, and what closes it."""
+_MISSING = 'RedisCache needs the `redis` package: `pip install "instructor[redis]"`'
+_OWNED = """\
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call(ARGV[2], KEYS[#KEYS], unpack(ARGV, 3))
+return 1"""
+"""Do something to the last of the keys, if the first of them, a lease, is still ours."""
+
+
+class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncContextManager["RedisCache"]):
+    """Answers on the server at a URL (`redis://`, `rediss://`, `unix://`; `redis+cluster://` for a cluster).
+
+    Clients of redis-py do as well: a sync one for threads (and, by threads, for event loops), an asynchronous one for
+    event loops, as `async_client` when there are both. They stay yours to close, and a sync one waits as long as you
+    told it to. What is made for a URL is closed by `close()` and `aclose()`, or when its event loop ends.
+
+    An operation takes at most `timeout` seconds, connecting included; then it raises, as it does for a server that is
+    gone. A key that timed out is let alone for five seconds, so that no call waits twice; after five failures in a row
+    all are, and then one of them tries. In a cluster this is counted node by node.
+
+    `ttl` is what entries get whose `set` names none; the server forgets them when it is over. `set` always supersedes:
+    a value that is out of time already is not kept, but what stood under its key is gone. There is no `len()`: servers
+    do not count by prefix.
+    """
+
+    fractional_ttl: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        url_or_client: Any = "redis://127.0.0.1:6379/0",
+        *,
+        async_client: Any = None,
+        cluster: bool = False,
+        prefix: str = "instructor:",
+        ttl: float | None = None,
+        timeout: float = 0.25,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._redis = _library()
+        if "{" in prefix or "}" in prefix:
+            raise ValueError(f"prefix may not have braces, which tell the nodes of a cluster apart; got {prefix!r}")
+        self._prefix = prefix
+        self._ttl = lifetime("ttl", ttl)
+        self._timeout = float(timeout)
+        self._url = url_or_client if isinstance(url_or_client, str) else ""
+        given = [client for client in (url_or_client, async_client) if not isinstance(client, (str, type(None)))]
+        sync, loops = ((side.Redis, side.RedisCluster) for side in (self._redis, self._redis.asyncio))
+        if strange := [type(client).__name__ for client in given if not isinstance(client, (*sync, *loops))]:
+            raise TypeError(f"RedisCache takes a URL or clients of redis-py, got {strange}")
+        self._client = next((client for client in given if isinstance(client, sync)), None)
+        self._async_client = next((client for client in given if isinstance(client, loops)), None)
+        self._cluster = cluster or "+cluster" in self._url or any(hasattr(c, "get_node_from_key") for c in given)
+        self._crews: dict[int, ThreadPoolExecutor] = {}
+        self._sides: WeakKeyDictionary[asyncio.AbstractEventLoop, _Side] = WeakKeyDictionary()
+        self._fuses: defaultdict[Any, Fuse] = defaultdict(lambda: Fuse(clock))
+
+    def get(self, key: str) -> str | None:
+        """The text stored under `key`, or None."""
+        return _text(self._ask(key, "GET", self._name(key)))
+
+    async def aget(self, key: str) -> str | None:
+        """As `get`, in an event loop."""
+        return _text(await self._ask_async(key, "GET", self._name(key)))
+
+    def set(self, key: str, value: str, ttl: float | None = None) -> None:
+        """Store `value` under `key`, for `ttl` seconds when given, replacing what was there."""
+        self._ask(key, *self._put(key, value, ttl))
+
+    async def aset(self, key: str, value: str, ttl: float | None = None) -> None:
+        """As `set`, in an event loop."""
+        await self._ask_async(key, *self._put(key, value, ttl))
+
+    def delete(self, key: str) -> bool:
+        """Forget what is under `key`; whether there was anything."""
+        return bool(self._ask(key, "DEL", self._name(key)))
+
+    def clear(self) -> None:
+        """Forget everything under the prefix, and nothing else."""
+        names = self._names()
+        while batch := list(islice(names, 500)):
+            self._connect().unlink(*batch)
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys, as the server comes upon them: what changes meanwhile may be missed, or come twice."""
+        return (_encoded(name).decode(errors="replace")[len(self._prefix) :] for name in self._names())
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and bool(self._ask(key, "EXISTS", self._name(key)))
+
+    # Leases: what lets one of many hosts do the work for all of them.
+
+    def lease(self, key: str, token: str, seconds: float) -> bool:
+        """Take the lease on `key`, unless somebody has it."""
+        return bool(self._ask(key, "SET", self._lease(key), token, "NX", "PX", _milliseconds(seconds)))
+
+    async def alease(self, key: str, token: str, seconds: float) -> bool:
+        """As `lease`, in an event loop."""
+        return bool(await self._ask_async(key, "SET", self._lease(key), token, "NX", "PX", _milliseconds(seconds)))
+
+    def renew(self, key: str, token: str, seconds: float) -> bool:
+        """Keep the lease on `key`, if it is still ours, for `seconds` from now."""
+        return bool(self._ask(key, *self._owned(key, token, "PEXPIRE", _milliseconds(seconds))))
+
+    async def arenew(self, key: str, token: str, seconds: float) -> bool:
+        """As `renew`, in an event loop."""
+        return bool(await self._ask_async(key, *self._owned(key, token, "PEXPIRE", _milliseconds(seconds))))
+
+    def release(self, key: str, token: str) -> bool:
+        """Give the lease on `key` back, if it is still ours."""
+        return bool(self._ask(key, *self._owned(key, token, "DEL")))
+
+    async def arelease(self, key: str, token: str) -> bool:
+        """As `release`, in an event loop."""
+        return bool(await self._ask_async(key, *self._owned(key, token, "DEL")))
+
+    def set_leased(self, key: str, value: str, ttl: float | None, token: str) -> bool:
+        """As `set`, but only while the lease on `key` is ours; whether it was."""
+        return bool(self._ask(key, *self._put(key, value, ttl, token)))
+
+    async def aset_leased(self, key: str, value: str, ttl: float | None, token: str) -> bool:
+        """As `set_leased`, in an event loop."""
+        return bool(await self._ask_async(key, *self._put(key, value, ttl, token)))
+
+    def close(self) -> None:
+        """Close what threads used; a closed cache opens again when used."""
+        if self._url and self._client is not None:
+            self._client.close()
+            self._client = None
+        self._crews = {}
+
+    async def aclose(self) -> None:
+        """Close what this event loop used, and what threads did."""
+        if side := self._sides.get(asyncio.get_running_loop()):
+            await side[2].aclose()
+        self.close()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        place = urlsplit(self._url)  # what comes before the @ and after the ? may be a secret
+        at = f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}" if self._url else "a client"
+        return f"RedisCache({at!r}, prefix={self._prefix!r})"
+
+    # Names and commands
+
+    def _name(self, key: str) -> bytes:
+        return _encoded(self._prefix + key)
+
+    def _names(self) -> Iterator[Any]:
+        pattern = re.sub(r"([*?[\\])", r"\\\1", self._prefix)
+        return self._connect().scan_iter(match=f"{pattern}*", count=1000)  # type: ignore[no-any-return]
+
+    def _lease(self, key: str) -> bytes:
+        """The braces put it on the node of the entry, and out of the way of whoever looks for the prefix."""
+        return b"{%b}:lease" % self._name(key)
+
+    def _put(self, key: str, value: str, ttl: float | None, token: str | None = None) -> tuple[Any, ...]:
+        if not isinstance(value, str):
+            raise TypeError(f"a RedisCache keeps str, got {type(value).__name__}")
+        seconds = self._ttl if ttl is None else lifetime("ttl", ttl)
+        life = () if seconds is None else ("PX", _milliseconds(seconds))
+        verb, *rest = ("DEL",) if seconds is not None and seconds <= 0 else ("SET", _encoded(value), *life)
+        return (verb, self._name(key), *rest) if token is None else self._owned(key, token, verb, *rest, entry=True)
+
+    def _owned(self, key: str, token: str, *command: Any, entry: bool = False) -> tuple[Any, ...]:
+        names = (self._lease(key), self._name(key))[: 1 + entry]
+        return ("EVAL", _OWNED, len(names), *names, token, *command)
+
+    # Asking in a thread
+
+    def _ask(self, key: str, *command: Any) -> Any:
+        with self._fuse(self._client, key).watch(key):
+            if self._cluster and self._url:  # its client asks one node after the other
+                return self._crew().submit(self._perform, command).result(self._timeout)
+            return self._perform(command)
+
+    def _perform(self, command: tuple[Any, ...]) -> Any:
+        return self._connect().execute_command(*command, NEVER_DECODE=True)
+
+    def _connect(self) -> Any:
+        if self._client is None:
+            if not self._url:
+                raise TypeError(f"{self!r} has an asynchronous client only: use it in an event loop")
+            self._client = self._make(self._redis, self._timeout)
+        return self._client
+
+    def _make(self, side: Any, patience: float | None) -> Any:
+        kind = side.RedisCluster if self._cluster else side.Redis
+        once = self._redis.retry.Retry(self._redis.backoff.NoBackoff(), 0)
+        limits = {"socket_timeout": patience, "socket_connect_timeout": patience, "max_connections": 2**31}
+        # Protocol 3 would begin with a greeting, and what it adds is not needed here.
+        return kind.from_url(self._url.replace("+cluster://", "://"), retry=once, protocol=2, **limits)
+
+    def _crew(self) -> ThreadPoolExecutor:
+        """Threads to wait for: a child of a fork has none of its parent's."""
+        crew = self._crews.get(os.getpid())
+        return crew or self._crews.setdefault(os.getpid(), ThreadPoolExecutor(_TURNS, "instructor-redis"))
+
+    # Asking in an event loop
+
+    async def _ask_async(self, key: str, *command: Any) -> Any:
+        if self._async_client is None and not self._url:
+            return await asyncio.to_thread(self._ask, key, *command)
+        client, turns, _ = self._sides.get(asyncio.get_running_loop()) or await self._side()
+        async with turns:
+            with self._fuse(client, key).watch(key):
+                return await self._in_time(self._perform_async(client, command))
+
+    async def _in_time(self, asked: Coroutine[Any, Any, Any]) -> Any:
+        begun = time.monotonic()
+        try:
+            return await asyncio.wait_for(asked, self._timeout)
+        except asyncio.TimeoutError:
+            if time.monotonic() - begun < 1.2 * self._timeout:
+                raise
+            raise RuntimeError("the event loop stood still for too long to hear the server") from None
+
+    async def _perform_async(self, client: Any, command: tuple[Any, ...]) -> Any:
+        if self._cluster:
+            await client.initialize()  # once: when commands do it, those that come together cut each other off
+        return await client.execute_command(*command, NEVER_DECODE=True)
+
+    async def _side(self) -> _Side:
+        keeper = self._keep()
+        side = self._sides[asyncio.get_running_loop()] = (await anext(keeper), asyncio.Semaphore(_TURNS), keeper)
+        return side
+
+    async def _keep(self) -> AsyncGenerator[Any, None]:
+        """The client of an event loop, closed with it: loops end the generators that they began."""
+        client = self._async_client or self._make(self._redis.asyncio, None)
+        try:
+            yield client
+        finally:
+            self._sides.pop(asyncio.get_running_loop(), None)
+            if client is not self._async_client:
+                await (getattr(client, "aclose", None) or client.close)()
+
+    def _fuse(self, client: Any, key: str) -> Fuse:
+        if not self._cluster:
+            return self._fuses[None]
+        try:
+            return self._fuses[client.get_node_from_key(self._name(key)).name]
+        except Exception:  # noqa: BLE001  the library's own: it does not know its nodes yet
+            return self._fuses[None]
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("redis")
+    except ImportError as problem:
+        raise ImportError(_MISSING) from problem
+
+
+def _encoded(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+
+
+def _text(found: bytes | None) -> str | None:
+    """What was stored; what is no text was not stored by us."""
+    try:
+        return None if found is None else found.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
+
+
+def _milliseconds(seconds: float) -> int:
+    """At least one, and no more than servers can add to the time."""
+    return int(min(max(seconds * 1000, 1), 2**62))
