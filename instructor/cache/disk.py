@@ -7,10 +7,10 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from hashlib import blake2b
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from . import disk_table as table
 from .base import BaseCache
@@ -31,6 +31,15 @@ _DIGEST = 64
 """Characters of a SHA-256 digest."""
 _PRIME = 2**63 - 25
 """The largest prime in SQLite's integers: digests that differ in one place have different remainders."""
+
+
+class Row(NamedTuple):
+    """What is known of an entry: the bytes of its text, when it was used last, and the seconds it has left."""
+
+    key: str
+    size: int
+    used: float
+    left: float
 
 
 class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
@@ -88,6 +97,34 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         """Forget everything, and give the space back."""
         self._run(self._write, (_clear,))
         self._run(lambda _thread, cursor, _: table.fold(cursor), ())
+
+    def remaining(self, key: str) -> float:
+        """Seconds that the entry under `key` has left: `math.inf` when it stays, 0 when there is none."""
+        return self._run(self._left, _address(key))
+
+    def entries(self) -> Iterator[Row]:
+        """What is kept, in no order that means anything. What changes meanwhile may be there or not."""
+        ident = -1
+        while rows := self._run(_page, (ident,)):
+            ident, now = rows[-1][0], self._now()
+            page = [Row(_decoded(key), size, used / 1e6, _until(expires, now)) for _, key, size, used, expires in rows]
+            yield from (row for row in page if row.left > 0)
+
+    def prune(self) -> int:
+        """Forget what has expired, then what was used longest ago as long as there is too much; how many went."""
+        before = self._run(_rows, ())
+        while self._run(self._write, (_drop_expired,)):
+            pass
+        self._run(self._write, (self._fit,))
+        self._run(lambda _thread, cursor, _: table.fold(cursor), ())
+        return before - self._run(_rows, ())
+
+    def verify(self) -> list[str]:
+        """What SQLite finds wrong with the file, looking at all of it."""
+        return self._run(_check, ())
+
+    def __iter__(self) -> Iterator[str]:
+        return (row.key for row in self.entries())
 
     def __len__(self) -> int:
         return self._run(self._count, (table.COUNT,))
@@ -196,6 +233,11 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
             return held.fetchone() is not None
         return False
 
+    def _left(self, _: Thread, cursor: sqlite3.Cursor, address: tuple[int, bytes]) -> float:
+        ident, key = address
+        found, expires = cursor.execute(table.EXPIRY, (ident,)).fetchone() or (None, None)
+        return max(0.0, _until(expires, self._now())) if found == key else 0.0
+
     # Writing.
 
     def _write(self, thread: Thread, cursor: sqlite3.Cursor, change: tuple[Any, ...]) -> Any:
@@ -244,6 +286,11 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
             left = cursor.execute(table.DROP_OLDEST).rowcount > 0
         table.shorten(cursor, self._pages)  # where the file was made under a higher limit
 
+    def _fit(self, cursor: sqlite3.Cursor, _now: float) -> None:
+        """Keep the file within its pages, and give back those that are free."""
+        self._make_room(cursor, 0)
+        table.shorten(cursor, 0)
+
     def _fold(self, cursor: sqlite3.Cursor) -> bool:
         """Bring the log back into the file when it is long. False where a reader keeps it from that."""
         return self._file.log()[1] <= self._longest_log or table.fold(cursor)
@@ -261,6 +308,31 @@ def _address(key: str) -> tuple[int, bytes]:
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def _decoded(key: Any) -> str:
+    return bytes(key).decode("utf-8", "surrogatepass")
+
+
+def _until(expires: float | None, now: float) -> float:
+    return math.inf if expires is None else expires - now
+
+
+def _page(thread: Thread, cursor: sqlite3.Cursor, after: tuple[int]) -> list[tuple[Any, ...]]:
+    thread.confirm()
+    return cursor.execute(table.PAGE_OF_ROWS, after).fetchall()
+
+
+def _rows(_: Thread, cursor: sqlite3.Cursor, __: tuple[()]) -> int:
+    return int(cursor.execute(table.ROWS).fetchone()[0])
+
+
+def _check(_: Thread, cursor: sqlite3.Cursor, __: tuple[()]) -> list[str]:
+    return [found for (found,) in cursor.execute("PRAGMA integrity_check") if found != "ok"]
+
+
+def _drop_expired(cursor: sqlite3.Cursor, now: float) -> int:
+    return cursor.execute(table.DROP_EXPIRED, (now,)).rowcount
 
 
 def _drop(cursor: sqlite3.Cursor, now: float, ident: int, key: bytes) -> int:
