@@ -1,15 +1,29 @@
-"""Remembering answers: `AutoCache`, `DiskCache`, your own `BaseCache`, and the key they share."""
+"""Remembering answers: caches in memory, on disk, on servers, in tiers, sealed; your own `BaseCache`; the key they share."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from .._doors import enter
 from ..exceptions import CacheMiss
 from .base import BaseCache, CacheWarning
 from .disk import DiskCache
 from .key import make_cache_key
 from .memory import AutoCache
 from .origin import Info, info
-from .redis import RedisCache
 from .shelf import Stats, stats
 
-__all__ = ["AutoCache", "BaseCache", "CacheMiss", "CacheWarning", "DiskCache"]
-__all__ += ["Info", "RedisCache", "Stats", "info", "make_cache_key", "stats"]
+if TYPE_CHECKING:
+    from .redis import RedisCache
+    from .sealed import SealedCache
+    from .tiered import TieredCache
+
+__all__ = ["AutoCache", "BaseCache", "CacheMiss", "CacheWarning", "DiskCache", "Info", "RedisCache", "SealedCache"]
+__all__ += ["Stats", "TieredCache", "info", "make_cache_key", "stats"]
+
+_ROOMS = {"RedisCache": "redis", "SealedCache": "sealed", "TieredCache": "tiered"}
+_ROOMS = {name: f"cache.{room}:{name}" for name, room in _ROOMS.items()}
+
+
+def __getattr__(name: str) -> Any:
+    return enter(__name__, _ROOMS, name)

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from .base import BaseCache
@@ -87,6 +87,10 @@ class AutoCache(BaseCache):
         with _lock:
             self._entries.clear()
             self._bytes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        with _lock:
+            return iter([key for key, entry in self._entries.items() if self._alive(entry)])
 
     def __len__(self) -> int:
         with _lock:

@@ -22,13 +22,17 @@ QUIET = 60.0
 
 
 class Stats(msgspec.Struct):
-    """What a cache did in this process; `bypassed` counts the calls that had no key, by reason."""
+    """What a cache did in this process.
+
+    `bypassed` counts the calls that had no key, by reason; `tampered` the entries that a `SealedCache` refused.
+    """
 
     hits: int = 0
     misses: int = 0
     stores: int = 0
     errors: int = 0
     bypassed: Counter[str] = msgspec.field(default_factory=Counter)
+    tampered: int = 0
 
 
 class Shelf:
