@@ -100,37 +100,36 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
 
     def remaining(self, key: str) -> float:
         """Seconds that the entry under `key` has left: `math.inf` when it stays, 0 when there is none."""
-        return self._run(self._left, _address(key))
+        return max(0.0, float(self._ask(table.LEFT, *_address(key))[0][0]))
 
     def entries(self) -> Iterator[Row]:
         """What is kept, in no order that means anything. What changes meanwhile may be there or not."""
         ident = -1
-        while rows := self._run(_page, (ident,)):
-            ident, now = rows[-1][0], self._now()
-            page = [Row(_decoded(key), size, used / 1e6, _until(expires, now)) for _, key, size, used, expires in rows]
-            yield from (row for row in page if row.left > 0)
+        while rows := self._ask(table.ROWS, ident):
+            ident = rows[-1][0]
+            yield from (Row(bytes(key).decode("utf-8", "surrogatepass"), *rest) for _, key, *rest in rows)
 
     def prune(self) -> int:
         """Forget what has expired, then what was used longest ago as long as there is too much; how many went."""
-        before = self._run(_rows, ())
-        while self._run(self._write, (_drop_expired,)):
+        before = self._ask(table.COUNT_ALL)[0][0]
+        while self._run(self._write, (_drop_expired,)):  # not all at once: the log would grow with it
             pass
         self._run(self._write, (self._fit,))
         self._run(lambda _thread, cursor, _: table.fold(cursor), ())
-        return before - self._run(_rows, ())
+        return int(before - self._ask(table.COUNT_ALL)[0][0])
 
     def verify(self) -> list[str]:
         """What SQLite finds wrong with the file, looking at all of it."""
-        return self._run(_check, ())
+        return [problem for (problem,) in self._ask(table.PROBLEMS)]
 
     def __iter__(self) -> Iterator[str]:
         return (row.key for row in self.entries())
 
     def __len__(self) -> int:
-        return self._run(self._count, (table.COUNT,))
+        return int(self._ask(table.COUNT)[0][0])
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._run(self._count, (table.HAS, *_address(key))) > 0
+        return isinstance(key, str) and self._ask(table.HAS, *_address(key))[0][0] > 0
 
     def lease(self, key: str, token: str, seconds: float) -> bool:
         """Whether it is now for the holder of `token` to ask about `key`: for `seconds`, and until another wants to.
@@ -220,10 +219,13 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         except (AttributeError, UnicodeDecodeError):
             return None  # damage that SQLite does not see
 
-    def _count(self, thread: Thread, cursor: sqlite3.Cursor, question: tuple[Any, ...]) -> int:
+    def _ask(self, question: str, *values: Any) -> list[Any]:
+        return self._run(self._answer, (question, *values))
+
+    def _answer(self, thread: Thread, cursor: sqlite3.Cursor, question: tuple[Any, ...]) -> list[Any]:
         thread.confirm()
         text, *values = question
-        return int(cursor.execute(text, (*values, self._now())).fetchone()[0])
+        return cursor.execute(text, (*values, self._now())).fetchall()
 
     def _is_held(self, _thread: Thread, cursor: sqlite3.Cursor, lease: tuple[int, str, float]) -> bool:
         """Whether a lease is another's, as far as can be seen without a transaction: many may look again and again."""
@@ -232,11 +234,6 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
             held = cursor.execute(table.HELD, (ident, token, now := self._now(), now + 2 * seconds))
             return held.fetchone() is not None
         return False
-
-    def _left(self, _: Thread, cursor: sqlite3.Cursor, address: tuple[int, bytes]) -> float:
-        ident, key = address
-        found, expires = cursor.execute(table.EXPIRY, (ident,)).fetchone() or (None, None)
-        return max(0.0, _until(expires, self._now())) if found == key else 0.0
 
     # Writing.
 
@@ -308,27 +305,6 @@ def _address(key: str) -> tuple[int, bytes]:
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def _decoded(key: Any) -> str:
-    return bytes(key).decode("utf-8", "surrogatepass")
-
-
-def _until(expires: float | None, now: float) -> float:
-    return math.inf if expires is None else expires - now
-
-
-def _page(thread: Thread, cursor: sqlite3.Cursor, after: tuple[int]) -> list[tuple[Any, ...]]:
-    thread.confirm()
-    return cursor.execute(table.PAGE_OF_ROWS, after).fetchall()
-
-
-def _rows(_: Thread, cursor: sqlite3.Cursor, __: tuple[()]) -> int:
-    return int(cursor.execute(table.ROWS).fetchone()[0])
-
-
-def _check(_: Thread, cursor: sqlite3.Cursor, __: tuple[()]) -> list[str]:
-    return [found for (found,) in cursor.execute("PRAGMA integrity_check") if found != "ok"]
 
 
 def _drop_expired(cursor: sqlite3.Cursor, now: float) -> int:

@@ -39,9 +39,13 @@ SETTINGS = """
 FIND = "SELECT key, expires, value FROM entries WHERE id = ?"
 HAS = "SELECT count(*) FROM entries WHERE id = ? AND key = ? AND (expires IS NULL OR expires > ?)"
 COUNT = "SELECT (SELECT count(*) FROM entries) - (SELECT count(*) FROM entries WHERE expires <= ?)"
-ROWS = "SELECT count(*) FROM entries"
-PAGE_OF_ROWS = "SELECT id, key, length(value), used, expires FROM entries WHERE id > ? ORDER BY id LIMIT 256"
-EXPIRY = "SELECT key, expires FROM entries WHERE id = ?"
+COUNT_ALL = "SELECT count(*) FROM entries WHERE ? IS NOT NULL"  # as everything that is asked takes the time
+LEFT = "SELECT coalesce(max(coalesce(expires - ?3, 9e999)), 0) FROM entries WHERE id = ?1 AND key = ?2"
+ROWS = """
+    SELECT id, key, length(value), used / 1e6, coalesce(expires - ?2, 9e999) FROM entries
+    WHERE id > ?1 AND (expires IS NULL OR expires > ?2) ORDER BY id LIMIT 256
+"""
+PROBLEMS = "SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check != 'ok' AND ? IS NOT NULL"
 TOUCH = "UPDATE entries SET used = max(CAST(? * 1e6 AS INTEGER), 1 + (SELECT max(used) FROM entries)) WHERE id = ?"
 PUT = """
     INSERT INTO entries (id, used, expires, key, value)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from . import cache
 from .demo import demo
 
 app = typer.Typer(name="instructor", no_args_is_help=True, add_completion=False, help="Typed answers, asked once.")
 app.command()(demo)
-
-
-@app.callback()
-def main() -> None:
-    """Keep commands named even while there is only one."""
+app.add_typer(cache.app)

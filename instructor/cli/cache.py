@@ -1,0 +1,296 @@
+"""`instructor cache`: look into a cache, and tidy it."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+import sqlite3
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import Progress
+from rich.prompt import Confirm
+from rich.table import Table
+from rich.text import Text
+
+import instructor.cache
+from instructor.cache import DiskCache
+from instructor.cache.difference import ABSENT, first_difference
+from instructor.cache.disk import Row
+from instructor.cache.disk_file import NAME
+from instructor.cache.disk_table import tells_damage
+from instructor.cache.entry import unseal
+
+app = typer.Typer(name="cache", no_args_is_help=True, help="Look into a cache, and tidy it.")
+
+Place = Annotated[str, typer.Argument(metavar="STORE", help="A DiskCache's directory, or the URL of a Redis server.")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="A file of JSON lines; - is standard input or output.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
+Limit = Annotated[int, typer.Option(help="Bytes that the files may take.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+people = Console(stderr=True)
+
+
+class Line(msgspec.Struct):
+    """An entry as it travels; `ttl` is the seconds that it has left, None being for ever."""
+
+    key: str
+    text: str
+    ttl: float | None = None
+
+
+@app.command()
+def stats(store: Place, as_json: AsJson = False) -> None:
+    """Count what is kept."""
+    with opened(store) as cache:
+        rows = list(tracked(rows_of(cache), "counting"))
+        uses = sorted(row.used for row in rows if row.used) or [None]
+        said = {"entries": len(rows), "expiring": sum(row.left != math.inf for row in rows)}
+        said |= {"bytes": sum(row.size for row in rows), "oldest use": uses[0], "newest use": uses[-1]}
+        if isinstance(cache, DiskCache):
+            said["files"] = sum(path.stat().st_size for path in Path(store).glob(f"{NAME}*"))
+    tell({"store": store, **said}, as_json)
+
+
+@app.command("list")
+def list_(store: Place, limit: Annotated[int, typer.Option(help="How many.")] = 100, as_json: AsJson = False) -> None:
+    """List the entries that were used last."""
+    with opened(store) as cache:
+        rows = heapq.nlargest(limit, tracked(rows_of(cache), "listing"), key=lambda row: row.used)
+    tell([{"key": row.key, "bytes": row.size, "last use": row.used, "ttl": _finite(row.left)} for row in rows], as_json)
+
+
+@app.command()
+def show(key: str, store: Place, as_json: AsJson = False) -> None:
+    """Show one entry: what the model said, and the completion around it."""
+    with opened(store) as cache:
+        text, left = cache.get(key), time_left(cache, key)
+        if text is None:
+            stop(f"there is no entry under {key}", 1)
+    inside: dict[str, Any] = {"text": text}
+    if entry := unseal(text, key):
+        inside = {"model": entry.model, "made at": entry.made_at, "tape": entry.tape}
+        inside["completion"] = json.loads(bytes(entry.completion.data))
+    tell({"key": key, "bytes": _size(text), "ttl": _finite(left), **inside}, as_json)
+
+
+@app.command()
+def explain(one: Path, other: Path, as_json: AsJson = False) -> None:
+    """Tell why two requests, the arguments of `create` in two JSON files, do or do not share a key."""
+    with one_line():
+        found = first_difference(*(json.loads(path.read_text("utf-8")) for path in (one, other)))
+    said: dict[str, Any] = {"shared": found is None}
+    if found is not None:
+        pairs = {"one": found[1], "other": found[2]}
+        shown = {name: value if as_json else json.dumps(value) for name, value in pairs.items() if value is not ABSENT}
+        said |= {"path": found[0], **shown}
+    elif not as_json:
+        people.print("Clients of two providers, endpoints, accounts or namespaces have keys of their own all the same.")
+    tell(said, as_json)
+    raise typer.Exit(found is not None)
+
+
+@app.command()
+def delete(keys: list[str], store: Place, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete the entries under KEYS."""
+    with opened(store) as cache:
+        sure(f"Delete {len(keys)} of the entries in {store}?", yes)
+        gone = [key for key in keys if cache.delete(key)]
+    tell({"deleted": len(gone), "absent": [key for key in keys if key not in gone]}, as_json)
+    raise typer.Exit(len(gone) < len(keys))
+
+
+@app.command()
+def prune(store: Place, size_limit: Limit = 2**30, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete what has expired, and what was used longest ago where the files are too large."""
+    with opened(store, size_limit=size_limit) as cache:
+        if not isinstance(cache, DiskCache):
+            raise TypeError("a server does this by itself: see its maxmemory-policy")
+        sure(f"Delete what is too old or too much in {store}?", yes)
+        with people.status("pruning"):
+            tell({"deleted": cache.prune()}, as_json)
+
+
+@app.command()
+def clear(store: Place, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete every entry."""
+    with opened(store) as cache:
+        sure(f"Delete every entry in {store}?", yes)
+        with people.status("clearing"):
+            cache.clear()
+    tell({"cleared": store}, as_json)
+
+
+@app.command()
+def verify(store: Place, as_json: AsJson = False) -> None:
+    """Check the file, and every entry's checksum. What was not written by a client is counted as foreign."""
+    with opened(store) as cache:
+        with people.status("checking the file"):
+            problems = cache.verify() if isinstance(cache, DiskCache) else []
+        texts = {"sound": 0, "foreign": 0}
+        damaged = []
+        for row in tracked(rows_of(cache), "checking the entries"):
+            text = cache.get(row.key)
+            sound = text is not None and unseal(text, row.key) is not None
+            if sound or (text is not None and not text.startswith("instructor/")):
+                texts["sound" if sound else "foreign"] += 1
+            elif time_left(cache, row.key):  # else it went while we looked
+                damaged.append(row.key)
+    tell({**texts, "damaged": damaged, "problems": problems}, as_json)
+    raise typer.Exit(bool(damaged or problems))
+
+
+@app.command()
+def export(file: File, store: Place, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Write every entry to FILE, one JSON object a line: key, text, and the seconds it has left."""
+    count = 0
+    with opened(store) as cache, ExitStack() as stack:
+        if file != "-" and Path(file).exists():
+            sure(f"Replace {file}?", yes)
+        out = sys.stdout
+        if file != "-":
+            Path(file).touch(0o600)  # answers may be private
+            out = stack.enter_context(Path(file).open("w", encoding="utf-8"))
+        for row in tracked(rows_of(cache), "exporting"):
+            if (text := cache.get(row.key)) is not None:
+                count += 1
+                print(json.dumps({"key": row.key, "text": text, "ttl": _finite(row.left)}), file=out)
+    if file != "-":
+        tell({"exported": count}, as_json)
+
+
+@app.command("import")
+def import_(file: File, store: Place, as_json: AsJson = False) -> None:
+    """Store the entries in FILE, as `export` writes it, each for the time that it had left."""
+    count = 0
+    with opened(store, make=True) as cache, ExitStack() as stack:
+        lines = sys.stdin if file == "-" else stack.enter_context(Path(file).open(encoding="utf-8"))
+        for line in tracked(lines, "importing"):
+            count += 1
+            try:
+                entry = msgspec.convert(json.loads(line), Line)
+            except ValueError as problem:
+                raise ValueError(f"{file}, line {count}: {problem}") from problem
+            cache.set(entry.key, entry.text, entry.ttl)
+    tell({"imported": count}, as_json)
+
+
+# The store.
+
+
+class Seen(DiskCache):
+    """A DiskCache that is looked at: that changes neither the order of use nor, where it is damaged, the file."""
+
+    def __init__(self, directory: str, **kwargs: Any) -> None:
+        super().__init__(directory, **kwargs)
+        self._touched = deque(maxlen=0)
+
+    def _mend(self, thread: Any, error: Exception) -> None:
+        if tells_damage(error):
+            raise sqlite3.DatabaseError(f"{self._file.path} is damaged ({error})") from error
+        super()._mend(thread, error)
+
+
+@contextmanager
+def opened(store: str, *, make: bool = False, **kwargs: Any) -> Iterator[Any]:
+    """The cache at a place, closed afterwards; it must be there already, unless it may be made."""
+    with one_line():
+        if "://" in store:
+            cache: Any = instructor.cache.RedisCache(store)
+        elif make or (Path(store) / NAME).exists():
+            cache = Seen(store, **kwargs)
+        else:
+            raise FileNotFoundError(f"{store} is no cache: there is no {NAME} in it")
+        try:
+            yield cache
+        finally:
+            cache.close()
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Whatever goes wrong is one line, and exit code 2."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, EOFError, BrokenPipeError):
+        raise
+    except Exception as problem:  # noqa: BLE001  a store may raise what it likes
+        stop(" ".join(str(problem).split()) or type(problem).__name__, 2)
+
+
+def stop(reason: str, code: int) -> NoReturn:
+    """End here, with one line that says why."""
+    people.print(f"instructor cache: {reason}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def rows_of(cache: Any) -> Iterator[Any]:
+    """What is known of each entry."""
+    if isinstance(cache, DiskCache):
+        yield from cache.entries()
+    else:
+        texts = ((key, cache.get(key)) for key in cache)
+        yield from (Row(key, _size(text), 0.0, time_left(cache, key)) for key, text in texts if text is not None)
+
+
+def time_left(cache: Any, key: str) -> float:
+    """Seconds that an entry has left."""
+    return float(cache.remaining(key)) if hasattr(cache, "remaining") else math.inf
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _finite(seconds: float) -> float | None:
+    return None if seconds == math.inf else seconds
+
+
+# Talking.
+
+
+def sure(question: str, yes: bool) -> None:
+    """Go on only if whoever asked for it means it."""
+    if not (yes or Confirm.ask(Text(question), console=people, default=False)):  # click would write to both outputs
+        raise typer.Abort
+
+
+def tracked(items: Iterable[Any], doing: str) -> Iterator[Any]:
+    """The items, counted before the eyes of whoever waits for them."""
+    with Progress(console=people, transient=True, disable=not people.is_terminal) as bar:
+        yield from bar.track(items, description=doing)
+
+
+def tell(said: Any, as_json: bool) -> None:
+    """Print a document, or a list of them that are of one kind."""
+    if as_json:
+        print(json.dumps(said))
+        return
+    rows = said if isinstance(said, list) else [{"": name, " ": _word(name, value)} for name, value in said.items()]
+    table = Table(box=None, show_header=rows is said)
+    for heading in rows[0] if rows else ["nothing"]:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(_word(name, value) for name, value in row.items()))
+    Console(markup=False, highlight=False).print(table)
+
+
+def _word(name: str, value: Any) -> str:
+    """A value as people read it."""
+    if name == "ttl":
+        return "for ever" if value is None else str(timedelta(seconds=round(value)))
+    if name in {"bytes", "files"}:
+        return decimal(value)
+    if isinstance(value, float):
+        return datetime.fromtimestamp(value, timezone.utc).astimezone().isoformat(" ", "seconds")
+    return value if isinstance(value, str) else "-" if value in (None, []) else json.dumps(value, ensure_ascii=False)
