@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -250,6 +251,17 @@ def test_only_what_has_the_prefix_is_listed_and_cleared(url, kind):
     assert Counter(f"k{number}" for number in range(1200)) == listed
     assert [True, False] == there
     assert [[], ["ycd\\:k"]] == left
+
+
+@every_kind
+def test_the_time_that_is_left(cache):
+    """Seconds; infinite for what stays, none for what never was."""
+    staying, going = key(), key()
+    cache.set(staying, "text")
+    cache.set(going, "text", 60.5)
+
+    assert [cache.remaining(staying), cache.remaining(key())] == [math.inf, 0]
+    assert 55 < cache.remaining(going) <= 60.5
 
 
 @every_kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 import os
 import re
 import time
@@ -104,6 +105,11 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncC
         names = self._names()
         while batch := list(islice(names, 500)):
             self._connect().unlink(*batch)
+
+    def remaining(self, key: str) -> float:
+        """Seconds that the entry under `key` has left: `math.inf` when it stays, 0 when there is none."""
+        left = self._ask(key, "PTTL", self._name(key))
+        return math.inf if left == -1 else max(0, left) / 1000
 
     def __iter__(self) -> Iterator[str]:
         """The keys, as the server comes upon them: what changes meanwhile may be missed, or come twice."""
