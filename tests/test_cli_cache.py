@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from inspect import signature
 
 import pytest
 from cache_tools import DictCache
@@ -17,6 +18,7 @@ from instructor.cache.completion import keep
 from instructor.cache.difference import ABSENT, first_difference
 from instructor.cache.entry import Entry, seal
 from instructor.cli import app
+from instructor.cli import cache as cli
 
 KEYS = [f"{number:x}" * 64 for number in range(3)]
 VERBS = ["stats", "list", "show", "delete", "prune", "clear", "verify", "export"]
@@ -153,9 +155,42 @@ def test_prune_deletes_what_has_expired_and_what_is_too_much(directory):
     assert told("prune", "--yes", "--size-limit", 3_000_000, directory) == (0, {"deleted": 4})
 
 
+def test_who_prunes_or_imports_without_a_limit_drops_nothing_for_it(tmp_path):
+    """A cache may be used with a larger limit than the usual one."""
+    file = tmp_path / "answers.jsonl"
+    file.write_text('{"key": "k", "text": "t"}')
+    limits = [signature(verb).parameters["size_limit"].default for verb in (cli.prune, cli.opened)]
+
+    assert min(limits) > 2**40
+    assert told("import", file, tmp_path / "cache") == (0, {"imported": 1})
+    assert told("prune", "--yes", tmp_path / "cache") == (0, {"deleted": 0})
+
+
+def test_what_a_terminal_would_obey_is_shown_as_json(directory):
+    """A stored text cannot move the cursor, or rename the window."""
+    with DiskCache(directory) as cache:
+        cache.set("mine", "\x1b[2J\x1b]0;title\x07")
+
+    out = run("show", "mine", directory)[1]
+
+    assert "\x1b" not in out
+    assert "\\u001b[2J" in out
+
+
+def test_a_password_is_not_repeated(monkeypatch):
+    """Not in a question, and in no document."""
+    monkeypatch.setattr(instructor.cache, "RedisCache", Server)
+
+    code, out, err = run("clear", "redis://:secret@host/0", given="n\n")
+
+    assert (code, out) == (1, "")
+    assert "Delete every entry in redis://host/0?" in err
+    assert "secret" not in err + run("stats", "redis://:secret@host/0")[1]
+
+
 def test_clear_deletes_everything(directory):
     """In one go."""
-    assert told("clear", "-y", directory) == (0, {"cleared": str(directory)})
+    assert told("clear", "-y", directory) == (0, {"cleared": True})
     assert contents(directory) == {}
 
 
@@ -310,16 +345,41 @@ class Server(DictCache):
     def __iter__(self):
         return iter(self.texts)
 
+    def remaining(self, key):
+        return 5.5 if key in self.texts else 0
+
     def close(self):
         pass
 
 
+class Fleeting(Server):
+    """What is read there once is gone."""
+
+    def get(self, key):
+        return self.texts.pop(key, None)
+
+    def __init__(self, url):
+        super().__init__(url)
+        self.texts = dict(self.texts)
+
+    def __iter__(self):
+        return iter(list(self.texts))
+
+
+def test_what_goes_while_it_is_looked_at_is_neither_damaged_nor_exported(monkeypatch):
+    """Others go on using a cache meanwhile."""
+    monkeypatch.setattr(instructor.cache, "RedisCache", Fleeting)
+
+    assert told("verify", "redis://localhost") == (0, {"sound": 0, "foreign": 0, "damaged": [], "problems": []})
+    assert run("export", "-", "redis://localhost") == (0, "", "")
+
+
 def test_a_url_is_a_server(monkeypatch):
     """The same verbs work there; pruning is its own affair."""
-    monkeypatch.setattr(instructor.cache, "RedisCache", Server, raising=False)
+    monkeypatch.setattr(instructor.cache, "RedisCache", Server)
 
     assert told("stats", "redis://localhost")[1]["entries"] == 1
-    assert told("list", "redis://localhost")[1][0]["ttl"] is None
+    assert told("list", "redis://localhost")[1][0] == {"key": KEYS[0], "bytes": 228, "last use": None, "ttl": 5.5}
     assert told("verify", "redis://localhost")[1]["sound"] == 1
     assert run("prune", "-y", "redis://localhost")[::2] == (
         2,
@@ -348,6 +408,8 @@ MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "conten
         ({"seed": 1}, {"path": "seed", "other": 1}),
         ({"seed": None}, {"path": "seed", "other": None}),
         ({"mode": "json_mode"}, {"path": "mode", "one": "tool_call", "other": "json_mode"}),
+        ({"context": {"a": 1}, "top_p": 1}, {"path": "top_p", "other": 1.0}),
+        ({"context": {"a": 1}}, {"path": "context", "other": {"a": 1}}),
         ({"strict": False}, {"path": "strict", "one": True, "other": False}),
         ({"messages": MESSAGES[:1]}, {"path": "messages[1]", "one": MESSAGES[1]}),
         (
@@ -435,6 +497,20 @@ def test_memory_can_be_iterated():
     cache.set("k", "text")
 
     assert list(cache) == ["k"]
+
+
+def test_who_stops_reading_an_export_gets_no_traceback(directory):
+    """As with `| head -1`."""
+    with DiskCache(directory) as cache:
+        cache.set("large", "x" * 2**20)
+    command = [sys.executable, "-m", "instructor", "cache", "export", "-", directory]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        program.stdout.read(10)
+        program.stdout.close()
+        err = program.stderr.read()
+
+    assert err == ""
 
 
 def test_the_program_itself(directory, tmp_path):

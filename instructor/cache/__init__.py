@@ -1,4 +1,4 @@
-"""Remembering answers: caches in memory, on disk, on servers, in tiers, sealed; your own `BaseCache`; the key they share."""
+"""Remembering answers: in memory, on disk, on a server, in a cache of your own; and the key that they share."""
 
 from __future__ import annotations
 

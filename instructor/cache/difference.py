@@ -30,7 +30,8 @@ def _counted(request: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(mode := ours.get("mode"), str):
         ours["mode"] = _SPELLED.get(mode, mode)
     rest = {name: value for name, value in request.items() if name not in _OURS | _UNASKED}
-    return {**{name: ours[name] for name in sorted(ours)}, **(settings(rest) or {})}
+    context = {"context": ours.pop("context")} if "context" in ours else {}  # counts where a model looks at it
+    return {**{name: ours[name] for name in sorted(ours)}, **(settings(rest) or {}), **context}
 
 
 def _differences(one: Any, other: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

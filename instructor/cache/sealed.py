@@ -10,6 +10,8 @@ import struct
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from ..effects import Flow, Load, Save
@@ -50,11 +52,13 @@ class SealedCache(Layer):
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(inner)
-        if (key is None) == (signing_key is None):
+        given = {name: keys for name, keys in (("key", key), ("signing_key", signing_key)) if keys is not None}
+        if len(given) != 1:
             raise TypeError("a SealedCache takes key= to encrypt, or signing_key= to sign only: one of the two")
-        self._keys = _checked("signing_key" if key is None else "key", signing_key if key is None else key)
-        self._box: type[_Signed] = _Signed if key is None else _Encrypted
-        self._box(self._keys[0])  # says here and now when something is not installed
+        ((name, keys),) = given.items()
+        self._keys = _checked(name, keys)
+        self._head, self._seal, self._open = _WAYS[name]
+        self._seal(self._keys[0], b"", b"")  # says here and now when something is not installed
         self._clock = clock
 
     def __repr__(self) -> str:
@@ -77,68 +81,60 @@ class SealedCache(Layer):
             raise TypeError(f"a SealedCache keeps str, got {type(value).__name__}")
         expires = math.inf if ttl is None else self._clock() + ttl
         plain = _EXPIRES.pack(expires) + value.encode("utf-8", "surrogatepass")
-        sealed = self._box(self._keys[0]).seal(plain, self._bound(key))
-        yield Save(self._stores[0], key, self._box.head + urlsafe_b64encode(sealed).decode(), ttl)
+        sealed = self._seal(self._keys[0], plain, self._bound(key))
+        yield Save(self._stores[0], key, self._head + urlsafe_b64encode(sealed).decode(), ttl)
 
     def _opened(self, given: Any, key: str) -> tuple[float, str | None]:
         """When an entry expires and its text, which is None for what no key opens."""
-        try:
+        with suppress(TypeError, ValueError):  # it is not text, or not base64
             stored = given if isinstance(given, str) else bytes(given).decode()
-            sealed = urlsafe_b64decode(stored[len(self._box.head) :])
+            sealed = urlsafe_b64decode(stored[len(self._head) :])
             # Decoding passes over strange characters and spare bits: there is one way to write an entry, not several.
-            if stored == self._box.head + urlsafe_b64encode(sealed).decode():
+            if stored == self._head + urlsafe_b64encode(sealed).decode():
                 for secret in self._keys:
-                    plain = self._box(secret).open(sealed, self._bound(key))
-                    if plain is not None:
+                    with suppress(Exception):  # that key does not open it
+                        plain = self._open(secret, sealed, self._bound(key))
                         return _EXPIRES.unpack_from(plain)[0], plain[_EXPIRES.size :].decode("utf-8", "surrogatepass")
-        except (TypeError, ValueError):  # not text, or not base64
-            pass
         return math.inf, None
 
     def _bound(self, key: str) -> bytes:
         """What an entry is bound to, in as many bytes for every key."""
-        return hashlib.sha256(self._box.head.encode() + key.encode("utf-8", "surrogatepass")).digest()
+        return hashlib.sha256(self._head.encode() + key.encode("utf-8", "surrogatepass")).digest()
 
 
-class _Signed:
-    """Shows what it holds, with a signature in front."""
-
-    head = "instructor-signed/1 "
-
-    def __init__(self, key: bytes) -> None:
-        self.key = key
-
-    def seal(self, plain: bytes, bound: bytes) -> bytes:
-        return hmac.digest(self.key, bound + plain, "sha256") + plain
-
-    def open(self, sealed: bytes, bound: bytes) -> bytes | None:
-        plain = sealed[_MAC:]
-        return plain if hmac.compare_digest(self.seal(plain, bound), sealed) else None
+def _sign(key: bytes, plain: bytes, bound: bytes) -> bytes:
+    return hmac.digest(key, bound + plain, "sha256") + plain
 
 
-class _Encrypted(_Signed):
-    """Shows nothing but the length."""
+def _check(key: bytes, signed: bytes, bound: bytes) -> bytes:
+    plain = signed[_MAC:]
+    if not hmac.compare_digest(_sign(key, plain, bound), signed):
+        raise ValueError("the signature is another")
+    return plain
 
-    head = "instructor-sealed/1 "
 
-    def __init__(self, key: bytes) -> None:
-        try:
-            from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  only who seals needs it
-        except ImportError as missing:
-            raise ImportError("SealedCache(key=...) needs cryptography: pip install 'instructor[sealed]'") from missing
-        self.cipher = AESGCM(key)
+def _encrypt(key: bytes, plain: bytes, bound: bytes) -> bytes:
+    nonce = os.urandom(_NONCE)
+    return nonce + _aes_gcm()(key).encrypt(nonce, plain, bound)  # type: ignore[no-any-return]
 
-    def seal(self, plain: bytes, bound: bytes) -> bytes:
-        nonce = os.urandom(_NONCE)
-        return nonce + self.cipher.encrypt(nonce, plain, bound)
 
-    def open(self, sealed: bytes, bound: bytes) -> bytes | None:
-        from cryptography.exceptions import InvalidTag  # noqa: PLC0415  as above
+def _decrypt(key: bytes, sealed: bytes, bound: bytes) -> bytes:
+    return _aes_gcm()(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound)  # type: ignore[no-any-return]
 
-        try:
-            return self.cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], bound)
-        except (InvalidTag, ValueError):  # too short for a nonce is a ValueError
-            return None
+
+@cache
+def _aes_gcm() -> Any:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  only who encrypts needs it
+    except ImportError as missing:
+        raise ImportError("SealedCache(key=...) needs cryptography: pip install 'instructor[sealed]'") from missing
+    return AESGCM
+
+
+_WAYS = {
+    "key": ("instructor-sealed/1 ", _encrypt, _decrypt),
+    "signing_key": ("instructor-signed/1 ", _sign, _check),
+}
 
 
 def _checked(name: str, given: Any) -> tuple[bytes, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import math
+import re
 import sqlite3
 import sys
 from collections import deque
@@ -36,9 +37,11 @@ app = typer.Typer(name="cache", no_args_is_help=True, help="Look into a cache, a
 Place = Annotated[str, typer.Argument(metavar="STORE", help="A DiskCache's directory, or the URL of a Redis server.")]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A file of JSON lines; - is standard input or output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
-Limit = Annotated[int, typer.Option(help="Bytes that the files may take.")]
+Limit = Annotated[int, typer.Option(help="Bytes that the files may take; no bound when it is not given.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 people = Console(stderr=True)
+UNBOUNDED = 2**50
+"""A size limit for who does not know the one that a cache is used with: writing drops nothing because of it."""
 
 
 class Line(msgspec.Struct):
@@ -59,7 +62,7 @@ def stats(store: Place, as_json: AsJson = False) -> None:
         said |= {"bytes": sum(row.size for row in rows), "oldest use": uses[0], "newest use": uses[-1]}
         if isinstance(cache, DiskCache):
             said["files"] = sum(path.stat().st_size for path in Path(store).glob(f"{NAME}*"))
-    tell({"store": store, **said}, as_json)
+    tell(said, as_json)
 
 
 @app.command("list")
@@ -67,14 +70,15 @@ def list_(store: Place, limit: Annotated[int, typer.Option(help="How many.")] = 
     """List the entries that were used last."""
     with opened(store) as cache:
         rows = heapq.nlargest(limit, tracked(rows_of(cache), "listing"), key=lambda row: row.used)
-    tell([{"key": row.key, "bytes": row.size, "last use": row.used, "ttl": _finite(row.left)} for row in rows], as_json)
+    known = ((row.key, row.size, row.used or None, _finite(row.left)) for row in rows)
+    tell([dict(zip(("key", "bytes", "last use", "ttl"), row, strict=True)) for row in known], as_json)
 
 
 @app.command()
 def show(key: str, store: Place, as_json: AsJson = False) -> None:
     """Show one entry: what the model said, and the completion around it."""
     with opened(store) as cache:
-        text, left = cache.get(key), time_left(cache, key)
+        text, left = cache.get(key), cache.remaining(key)
         if text is None:
             stop(f"there is no entry under {key}", 1)
     inside: dict[str, Any] = {"text": text}
@@ -111,7 +115,7 @@ def delete(keys: list[str], store: Place, yes: Yes = False, as_json: AsJson = Fa
 
 
 @app.command()
-def prune(store: Place, size_limit: Limit = 2**30, yes: Yes = False, as_json: AsJson = False) -> None:
+def prune(store: Place, size_limit: Limit = UNBOUNDED, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete what has expired, and what was used longest ago where the files are too large."""
     with opened(store, size_limit=size_limit) as cache:
         if not isinstance(cache, DiskCache):
@@ -128,7 +132,7 @@ def clear(store: Place, yes: Yes = False, as_json: AsJson = False) -> None:
         sure(f"Delete every entry in {store}?", yes)
         with people.status("clearing"):
             cache.clear()
-    tell({"cleared": store}, as_json)
+    tell({"cleared": True}, as_json)
 
 
 @app.command()
@@ -144,7 +148,7 @@ def verify(store: Place, as_json: AsJson = False) -> None:
             sound = text is not None and unseal(text, row.key) is not None
             if sound or (text is not None and not text.startswith("instructor/")):
                 texts["sound" if sound else "foreign"] += 1
-            elif time_left(cache, row.key):  # else it went while we looked
+            elif cache.remaining(row.key):  # else it went while we looked
                 damaged.append(row.key)
     tell({**texts, "damaged": damaged, "problems": problems}, as_json)
     raise typer.Exit(bool(damaged or problems))
@@ -191,8 +195,8 @@ def import_(file: File, store: Place, as_json: AsJson = False) -> None:
 class Seen(DiskCache):
     """A DiskCache that is looked at: that changes neither the order of use nor, where it is damaged, the file."""
 
-    def __init__(self, directory: str, **kwargs: Any) -> None:
-        super().__init__(directory, **kwargs)
+    def __init__(self, directory: str, size_limit: int) -> None:
+        super().__init__(directory, size_limit=size_limit)
         self._touched = deque(maxlen=0)
 
     def _mend(self, thread: Any, error: Exception) -> None:
@@ -202,13 +206,13 @@ class Seen(DiskCache):
 
 
 @contextmanager
-def opened(store: str, *, make: bool = False, **kwargs: Any) -> Iterator[Any]:
+def opened(store: str, *, make: bool = False, size_limit: int = UNBOUNDED) -> Iterator[Any]:
     """The cache at a place, closed afterwards; it must be there already, unless it may be made."""
     with one_line():
         if "://" in store:
             cache: Any = instructor.cache.RedisCache(store)
         elif make or (Path(store) / NAME).exists():
-            cache = Seen(store, **kwargs)
+            cache = Seen(store, size_limit)
         else:
             raise FileNotFoundError(f"{store} is no cache: there is no {NAME} in it")
         try:
@@ -240,12 +244,7 @@ def rows_of(cache: Any) -> Iterator[Any]:
         yield from cache.entries()
     else:
         texts = ((key, cache.get(key)) for key in cache)
-        yield from (Row(key, _size(text), 0.0, time_left(cache, key)) for key, text in texts if text is not None)
-
-
-def time_left(cache: Any, key: str) -> float:
-    """Seconds that an entry has left."""
-    return float(cache.remaining(key)) if hasattr(cache, "remaining") else math.inf
+        yield from (Row(key, _size(text), 0.0, cache.remaining(key)) for key, text in texts if text is not None)
 
 
 def _size(text: str) -> int:
@@ -261,7 +260,8 @@ def _finite(seconds: float) -> float | None:
 
 def sure(question: str, yes: bool) -> None:
     """Go on only if whoever asked for it means it."""
-    if not (yes or Confirm.ask(Text(question), console=people, default=False)):  # click would write to both outputs
+    shown = Text(re.sub("://[^@ ]*@", "://", question))  # a password is nobody's business
+    if not (yes or Confirm.ask(shown, console=people, default=False)):  # click would write to both outputs
         raise typer.Abort
 
 
@@ -293,4 +293,6 @@ def _word(name: str, value: Any) -> str:
         return decimal(value)
     if isinstance(value, float):
         return datetime.fromtimestamp(value, timezone.utc).astimezone().isoformat(" ", "seconds")
-    return value if isinstance(value, str) else "-" if value in (None, []) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value if value.isprintable() else json.dumps(value)  # a terminal does what it is told
+    return "-" if value in (None, []) else json.dumps(value, ensure_ascii=False)
