@@ -1,7 +1,6 @@
 """`instructor cache`: every verb, for people and for programs; and what goes wrong is one line."""
 
 import json
-import os
 import subprocess
 import sys
 from inspect import signature
@@ -229,33 +228,33 @@ def test_verify_tells_the_sound_from_the_damaged_and_the_foreign(directory):
     assert run("verify", directory)[0] == 1
 
 
-@pytest.mark.parametrize("to", ["file", "pipe"])
-def test_what_is_exported_can_be_imported(directory, tmp_path, to):
+@pytest.mark.parametrize("by", ["file", "pipe"])
+def test_what_is_exported_can_be_imported(directory, tmp_path, by):
     """Texts, keys and the time left come back as they were, whatever the text."""
-    file, other = (tmp_path / "answers.jsonl" if to == "file" else "-"), tmp_path / "other"
+    file, other = tmp_path / "answers.jsonl", tmp_path / "other"
     with DiskCache(directory) as cache:
         cache.set("mine", 'é "\n\x00🦉\ud800')
 
-    code, out, _ = run("export", file, directory)
-    lines = out if to == "pipe" else file.read_text()
-    again = told("import", file, other, given=out)
+    code, out, _ = run("export", directory)
+    file.write_text(out)
+    again = told("import", file if by == "file" else "-", other, given=out)
 
     assert code == 0
-    assert [set(json.loads(line)) for line in lines.splitlines()] == [{"key", "text", "ttl"}] * 4
+    assert [set(json.loads(line)) for line in out.splitlines()] == [{"key", "text", "ttl"}] * 4
     assert again == (0, {"imported": 4})
     assert contents(other) == contents(directory)
     with DiskCache(other) as cache:
         assert 900 < cache.remaining(KEYS[0]) <= 1000
 
 
-def test_an_export_is_private_and_replaces_nothing_unasked(directory, tmp_path):
-    """Answers are nobody else's."""
-    file = tmp_path / "answers.jsonl"
+def test_an_export_can_be_one_document(directory):
+    """For who asks every verb for one; and nothing is an export as well."""
+    code, document = told("export", directory)
+    run("clear", "-y", directory)
 
-    assert told("export", file, directory) == (0, {"exported": 3})
-    assert os.name == "nt" or file.stat().st_mode & 0o077 == 0
-    assert run("export", file, directory, given="n\n")[0] == 1
-    assert run("export", "-y", file, directory)[0] == 0
+    assert (code, sorted(line["key"] for line in document)) == (0, sorted(KEYS))
+    assert run("export", directory) == (0, "", "")
+    assert told("import", "-", directory, given="") == (0, {"imported": 0})
 
 
 @pytest.mark.parametrize(
@@ -268,7 +267,7 @@ def test_a_line_that_is_no_entry_is_told_by_its_number(tmp_path, line):
     code, out, err = run("import", "-", tmp_path / "cache", given=good + line)
 
     assert (code, out) == (2, "")
-    assert err.startswith("instructor cache: -, line 2: ")
+    assert err.startswith("instructor cache: line 2: ")
     assert err.count("\n") == 1
 
 
@@ -280,7 +279,7 @@ def test_looking_at_what_is_no_cache_creates_nothing(tmp_path, verb):
     before = snapshot(tmp_path)
 
     for place in ("docs", "missing", "file"):
-        more = {"show": ["k"], "delete": ["k"], "export": ["-"]}.get(verb, [])
+        more = {"show": ["k"], "delete": ["k"], "export": []}.get(verb, [])
         code, out, err = run(verb, *more, tmp_path / place)
         assert (code, out) == (2, "")
         assert err == f"instructor cache: {tmp_path / place} is no cache: there is no cache.sqlite3 in it\n"
@@ -295,7 +294,7 @@ def test_a_damaged_file_is_one_line_and_stays_where_it_is(directory, verb, damag
     file = directory / "cache.sqlite3"
     file.write_bytes(file.read_bytes()[:4096] if damage == "half" else damage)
     before = file.read_bytes()
-    more = {"show": ["k"], "delete": ["--yes", "k"], "export": ["-"], "clear": ["-y"], "prune": ["-y"]}.get(verb, [])
+    more = {"show": ["k"], "delete": ["--yes", "k"], "export": [], "clear": ["-y"], "prune": ["-y"]}.get(verb, [])
 
     code, _, err = run(verb, *more, directory)
 
@@ -327,7 +326,7 @@ def test_looking_changes_no_order_of_use(directory):
 
     told("verify", directory)
     told("show", KEYS[1], directory)
-    run("export", "-", directory)
+    run("export", directory)
     after = told("list", directory)[1]
 
     assert [(row["key"], row["last use"]) for row in after] == [(row["key"], row["last use"]) for row in before]
@@ -371,7 +370,7 @@ def test_what_goes_while_it_is_looked_at_is_neither_damaged_nor_exported(monkeyp
     monkeypatch.setattr(instructor.cache, "RedisCache", Fleeting)
 
     assert told("verify", "redis://localhost") == (0, {"sound": 0, "foreign": 0, "damaged": [], "problems": []})
-    assert run("export", "-", "redis://localhost") == (0, "", "")
+    assert run("export", "redis://localhost") == (0, "", "")
 
 
 def test_a_url_is_a_server(monkeypatch):
@@ -503,7 +502,7 @@ def test_who_stops_reading_an_export_gets_no_traceback(directory):
     """As with `| head -1`."""
     with DiskCache(directory) as cache:
         cache.set("large", "x" * 2**20)
-    command = [sys.executable, "-m", "instructor", "cache", "export", "-", directory]
+    command = [sys.executable, "-m", "instructor", "cache", "export", directory]
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         program.stdout.read(10)

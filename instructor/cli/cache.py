@@ -7,11 +7,11 @@ import json
 import math
 import re
 import sqlite3
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -35,7 +35,7 @@ from instructor.cache.entry import unseal
 app = typer.Typer(name="cache", no_args_is_help=True, help="Look into a cache, and tidy it.")
 
 Place = Annotated[str, typer.Argument(metavar="STORE", help="A DiskCache's directory, or the URL of a Redis server.")]
-File = Annotated[str, typer.Argument(metavar="FILE", help="A file of JSON lines; - is standard input or output.")]
+Files = Annotated[list[typer.FileText], typer.Argument(encoding="utf-8", help="Files of JSON lines.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
 Limit = Annotated[int, typer.Option(help="Bytes that the files may take; no bound when it is not given.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -141,50 +141,39 @@ def verify(store: Place, as_json: AsJson = False) -> None:
     with opened(store) as cache:
         with people.status("checking the file"):
             problems = cache.verify() if isinstance(cache, DiskCache) else []
-        texts = {"sound": 0, "foreign": 0}
-        damaged = []
+        found: dict[str, Any] = {"sound": 0, "foreign": 0, "damaged": []}
         for row in tracked(rows_of(cache), "checking the entries"):
             text = cache.get(row.key)
-            sound = text is not None and unseal(text, row.key) is not None
-            if sound or (text is not None and not text.startswith("instructor/")):
-                texts["sound" if sound else "foreign"] += 1
+            if unseal(text, row.key):
+                found["sound"] += 1
+            elif text is not None and not text.startswith("instructor/"):
+                found["foreign"] += 1
             elif cache.remaining(row.key):  # else it went while we looked
-                damaged.append(row.key)
-    tell({**texts, "damaged": damaged, "problems": problems}, as_json)
-    raise typer.Exit(bool(damaged or problems))
+                found["damaged"].append(row.key)
+    tell({**found, "problems": problems}, as_json)
+    raise typer.Exit(bool(found["damaged"] or problems))
 
 
 @app.command()
-def export(file: File, store: Place, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Write every entry to FILE, one JSON object a line: key, text, and the seconds it has left."""
-    count = 0
-    with opened(store) as cache, ExitStack() as stack:
-        if file != "-" and Path(file).exists():
-            sure(f"Replace {file}?", yes)
-        out = sys.stdout
-        if file != "-":
-            Path(file).touch(0o600)  # answers may be private
-            out = stack.enter_context(Path(file).open("w", encoding="utf-8"))
-        for row in tracked(rows_of(cache), "exporting"):
-            if (text := cache.get(row.key)) is not None:
-                count += 1
-                print(json.dumps({"key": row.key, "text": text, "ttl": _finite(row.left)}), file=out)
-    if file != "-":
-        tell({"exported": count}, as_json)
+def export(store: Place, as_json: AsJson = False) -> None:
+    """Print every entry, one JSON object a line: key, text, and the seconds it has left as ttl."""
+    with opened(store) as cache:
+        texts = ((row, cache.get(row.key)) for row in tracked(rows_of(cache), "exporting"))
+        lines = ({"key": row.key, "text": text, "ttl": _finite(row.left)} for row, text in texts if text is not None)
+        for said in [list(lines)] if as_json else lines:
+            print(json.dumps(said))
 
 
 @app.command("import")
-def import_(file: File, store: Place, as_json: AsJson = False) -> None:
-    """Store the entries in FILE, as `export` writes it, each for the time that it had left."""
+def import_(files: Files, store: Place, as_json: AsJson = False) -> None:
+    """Store the entries in FILES, as `export` prints them, each for the time that it had left; - is standard input."""
     count = 0
-    with opened(store, make=True) as cache, ExitStack() as stack:
-        lines = sys.stdin if file == "-" else stack.enter_context(Path(file).open(encoding="utf-8"))
-        for line in tracked(lines, "importing"):
-            count += 1
+    with opened(store, make=True) as cache:
+        for count, line in enumerate(tracked(chain.from_iterable(files), "importing"), 1):
             try:
                 entry = msgspec.convert(json.loads(line), Line)
             except ValueError as problem:
-                raise ValueError(f"{file}, line {count}: {problem}") from problem
+                raise ValueError(f"line {count}: {problem}") from problem
             cache.set(entry.key, entry.text, entry.ttl)
     tell({"imported": count}, as_json)
 
@@ -215,10 +204,8 @@ def opened(store: str, *, make: bool = False, size_limit: int = UNBOUNDED) -> It
             cache = Seen(store, size_limit)
         else:
             raise FileNotFoundError(f"{store} is no cache: there is no {NAME} in it")
-        try:
+        with closing(cache):
             yield cache
-        finally:
-            cache.close()
 
 
 @contextmanager
