@@ -61,6 +61,7 @@ def directory(tmp_path: Path) -> Path:
 def _nothing_held() -> Iterator[None]:
     """After each test no lease is held here, and no thread renews any."""
     yield
+    HEART._bell.put(None)
     eventually(lambda: not HEART._beating)
 
 
@@ -454,7 +455,8 @@ def test_a_lease_of_a_wrong_clock_is_no_lease(directory: Path, cache: DiskCache,
     assert [ahead.lease("key", "a", 5), cache.lease("key", "b", 5)] == [True, True]
     clock.now += 4000
 
-    assert [cache.lease("other", "b", 5), cache.renew("key", "b", 5)] == [True, False]
+    assert [cache.lease("other", "b", 5), cache.set_leased("other", "text", None, "b")] == [True, True]
+    assert not cache.renew("key", "b", 5)
     ahead.close()
 
 
@@ -513,6 +515,22 @@ def test_a_dropped_lease_is_given_back_in_the_thread() -> None:
     eventually(lambda: not heart._beating)
     heart.drop(lease)
     assert store.renewals == 0
+
+
+def test_a_short_lease_does_not_wait_for_a_long_one() -> None:
+    """The thread sleeps until the first is due, also when that came last."""
+    heart, long, short = Heart(), Lender(True), Lender(True)
+    leases = Lease(long, "key", 600), Lease(short, "key", 0.03)
+
+    heart.keep(leases[0])
+    eventually(lambda: heart._wakes)
+    heart.keep(leases[1])
+    eventually(lambda: short.renewals)
+
+    assert long.renewals == 0
+    for lease in leases:
+        heart.drop(lease)
+    eventually(lambda: not heart._beating)
 
 
 # --- flows by hand --------------------------------------------------------------------------------------------------

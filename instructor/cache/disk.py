@@ -269,10 +269,22 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
             cursor.execute(table.PUT, (ident, now, expires, key, value))
 
     def _leased(self, sql: str, key: str, token: str, seconds: float = 0) -> bool:
-        return bool(self._run(self._write, (_change_lease, sql, _address(key)[0], token, seconds), self._timeout / 2))
+        return self._run(self._change_lease, (sql, _address(key)[0], token, seconds), self._timeout / 2)
+
+    def _change_lease(self, thread: Thread, cursor: sqlite3.Cursor, change: tuple[str, int, str, float]) -> bool:
+        """One statement and no transaction: among many threads, one that holds the lock would wait between two."""
+        thread.confirm()
+        cursor.execute(table.BEGIN_LEASES)
+        sql, ident, token, seconds = change
+        given = {"now": self._now(), "id": ident, "token": token, "seconds": seconds}
+        changed = cursor.execute(sql, given).rowcount > 0
+        self._fold(cursor)
+        return changed
 
     def _put_leased(self, cursor: sqlite3.Cursor, now: float, token: str, ident: int, *given: Any) -> bool:
-        ours = _change_lease(cursor, now, table.RELEASE, ident, token)
+        cursor.execute(table.BEGIN_LEASES)
+        cursor.execute(table.DROP_STALE, (now,))
+        ours = cursor.execute(table.RELEASE, {"id": ident, "token": token}).rowcount > 0
         if ours:
             self._put(cursor, now, ident, *given)
         return ours
@@ -318,13 +330,6 @@ def _drop(cursor: sqlite3.Cursor, now: float, ident: int, key: bytes) -> int:
 def _clear(cursor: sqlite3.Cursor, _now: float) -> None:
     cursor.execute(table.CLEAR)
     table.shorten(cursor, 0)
-
-
-def _change_lease(cursor: sqlite3.Cursor, now: float, sql: str, ident: int, token: str, seconds: float = 0) -> bool:
-    cursor.execute(table.BEGIN_LEASES)
-    cursor.execute(table.DROP_STALE, (now,))
-    given = {"now": now, "id": ident, "token": token, "seconds": seconds}
-    return cursor.execute(sql, given).rowcount > 0
 
 
 def _is_lock(error: Exception) -> bool:

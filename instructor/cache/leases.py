@@ -33,7 +33,7 @@ class Lease:
 
 
 class Heart:
-    """Renews the leases of this process in a thread, which lives while there are any.
+    """Renews the leases of this process in a thread, which ends when it wakes up and there are none.
 
     Leases are dropped by whoever is cancelled or collected, in whatever state: so a queue, which knows no deadlock.
     """
@@ -46,7 +46,7 @@ class Heart:
         self._leases: dict[str, Lease] = {}
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._lock = threading.Lock()
-        self._beating = False
+        self._beating, self._wakes = False, 0.0
 
     def keep(self, lease: Lease) -> None:
         """Renew a lease that was just taken, until it is given back."""
@@ -55,13 +55,13 @@ class Heart:
             if not self._beating:
                 threading.Thread(target=self._beat, name="instructor-leases", daemon=True).start()
             self._beating, self._leases[lease.token] = True, lease
-        self._bell.put(None)
+        if lease.due < self._wakes:
+            self._bell.put(None)
 
     def let_go(self, lease: Lease) -> None:
         """Renew a lease no longer: it was given back."""
         lease.taken = False
         self._leases.pop(lease.token, None)
-        self._bell.put(None)
 
     def drop(self, lease: Lease) -> None:
         """Have the thread give back a lease, unless that was done: for those who may not wait."""
@@ -81,8 +81,8 @@ class Heart:
         """Seconds until something is due; None where nothing is held, and the thread may end."""
         with self._lock:
             due = [lease.due for lease in list(self._leases.values())]
-            self._beating = bool(due)
-        return max(min(due) - time.monotonic(), 0) if due else None
+            self._beating, self._wakes = bool(due), min(due, default=0.0)
+        return max(self._wakes - time.monotonic(), 0) if due else None
 
     def _tend(self, lease: Lease) -> None:
         lease.due = time.monotonic() + lease.seconds / _BEATS
