@@ -85,12 +85,10 @@ def extract_json_from_stream(pieces: Iterable[str]) -> Iterator[str]:
     return filter(None, map(Finder().feed, pieces))
 
 
-async def extract_json_from_stream_async(pieces: AsyncIterable[str]) -> AsyncIterator[str]:
+def extract_json_from_stream_async(pieces: AsyncIterable[str]) -> AsyncIterator[str]:
     """The same, of pieces that are waited for."""
     finder = Finder()
-    async for piece in pieces:
-        if found := finder.feed(piece):
-            yield found
+    return (found async for piece in pieces if (found := finder.feed(piece)))
 
 
 class _Document(NamedTuple):

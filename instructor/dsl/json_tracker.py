@@ -19,8 +19,8 @@ class JsonCompleteness:
         """Look at a text."""
         tree = Tree()
         tree.feed(json_str)
-        self._complete = {path for path, node in _nodes("", tree.root) if path and node.end is not None}
-        self._complete |= {""} if is_json_complete(json_str) else set()
+        nodes = _nodes("", tree.root) if tree.root else ()
+        self._complete = {path for path, node in nodes if (node.end if path else is_json_complete(json_str))}
 
     def is_root_complete(self) -> bool:
         """Whether the text is a whole document."""
@@ -40,13 +40,8 @@ def is_json_complete(json_str: str) -> bool:
     return True
 
 
-def _nodes(path: str, node: Node | None) -> Iterator[tuple[str, Node]]:
-    if node is None:
-        return
+def _nodes(path: str, node: Node) -> Iterator[tuple[str, Node]]:
     yield path, node
-    if node.kind == "[":
-        for index, child in enumerate(node.members):
-            yield from _nodes(f"{path}[{index}]", child)
-    if node.kind == "{":
-        for key, child in node.members.items():
-            yield from _nodes(f"{path}.{key}" if path else key, child)
+    for key, child in node.members.items() if node.kind == "{" else enumerate(node.members):
+        step = f"[{key}]" if node.kind == "[" else f".{key}" if path else f"{key}"
+        yield from _nodes(path + step, child)

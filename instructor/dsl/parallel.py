@@ -13,11 +13,10 @@ from ..shape import models_in
 
 
 class ParallelBase:
-    """Reads completions that call `models`; `registry` has those by name."""
+    """Reads completions that call `models`."""
 
     def __init__(self, *models: Any) -> None:
         self.models = models
-        self.registry = {model.__name__: model for model in models}
 
     def from_response(
         self, response: Any, mode: Mode, validation_context: Any = None, strict: bool | None = None

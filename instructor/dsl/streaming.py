@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from ..jsontext import Finder
 from ..mode import Mode, core
 from ..reader import Reader, read, read_async
 
-_DIALECTS = {"anthropic": "anthropic", "google": "google"}
-"""By the package that an event's class is from; others are taken for OpenAI's."""
-
 
 class Streamed:
     """What `Partial[M]` and the classes of `IterableModel` can do with streams."""
 
-    @classmethod
-    def _reader(cls, **how: Any) -> Reader:
-        """A reader of what is shown; `how` is the `context` and the strictness of validation, others are ignored."""
-        raise NotImplementedError
+    _reader: ClassVar[Callable[..., Reader]]
 
     @classmethod
     def model_from_chunks(cls, json_chunks: Iterable[str], **kwargs: Any) -> Iterator[Any]:
@@ -37,21 +31,21 @@ class Streamed:
     @staticmethod
     def extract_json(
         completion: Iterable[Any], stream_extractor: Any, on_event: Callable[[Any], Any] | None = None
-    ) -> Iterable[str]:
+    ) -> Iterator[str]:
         """The pieces of the document in a stream, as an extractor takes them out, or as the mode has them."""
         if isinstance(stream_extractor, Mode):
             return map(_ears(stream_extractor, on_event), completion)
-        return stream_extractor(completion)  # type: ignore[no-any-return]
+        return iter(stream_extractor(completion))
 
     @staticmethod
     def extract_json_async(
         completion: AsyncIterable[Any], stream_extractor: Any, on_event: Callable[[Any], Any] | None = None
-    ) -> AsyncIterable[str]:
+    ) -> AsyncIterator[str]:
         """The same, of a stream that is waited for."""
         if isinstance(stream_extractor, Mode):
             hear = _ears(stream_extractor, on_event)
             return (hear(event) async for event in completion)
-        return stream_extractor(completion)  # type: ignore[no-any-return]
+        return aiter(stream_extractor(completion))
 
     @classmethod
     def from_streaming_response(cls, completion: Iterable[Any], stream_extractor: Any, **kwargs: Any) -> Iterator[Any]:
@@ -80,7 +74,8 @@ def _ears(mode: Mode, on_event: Callable[[Any], Any] | None) -> Callable[[Any], 
         nonlocal listener
         if listener is None:
             package = type(event).__module__.partition(".")[0]
-            room = "responses" if core(mode) is Mode.RESPONSES_TOOLS else _DIALECTS.get(package, "openai")
+            room = package if package in {"anthropic", "google"} else "openai"  # which others are taken for
+            room = "responses" if core(mode) is Mode.RESPONSES_TOOLS else room
             listener = importlib.import_module(f"..dialects.{room}", __package__).Listener(core(mode))
         if on_event and "reasoning" in str(getattr(event, "type", "")):
             on_event(event)
