@@ -12,9 +12,10 @@ from flavours import ask, openai_client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instructor.cache import AutoCache, CacheWarning, DiskCache, TieredCache, stats
+from instructor.cache import AutoCache, CacheWarning, DiskCache, SealedCache, TieredCache, stats
 from instructor.cache import tiered as module
 from instructor.cache.base import BaseCache
+from instructor.cache.shelf import shelf_of
 from instructor.testing import CacheContract
 
 REMAKES = [copy.copy, copy.deepcopy, lambda cache: pickle.loads(pickle.dumps(cache))]  # noqa: S301 - our own
@@ -446,3 +447,24 @@ def test_nothing_older_than_freshness_is_ever_served(steps):
             else:
                 far.texts.pop(key, None) if text is None else far.texts.update({key: text})
             past[key].append((clock.now, text))
+
+
+LAYERED = {
+    "tiered": lambda disk: TieredCache([AutoCache(), disk]),
+    "signed": lambda disk: SealedCache(disk, signing_key=b"k" * 32),
+}
+
+
+@pytest.mark.parametrize("layered", LAYERED.values(), ids=LAYERED)
+def test_what_stands_on_a_store_that_lends_lends_too(tmp_path, layered):
+    """One asks, for all processes: a lease is the last store's, and what is stored under it passes all tiers."""
+    with DiskCache(tmp_path) as disk:
+        cache, other = layered(disk), layered(disk)
+        held = cache.lease("k", "me", 5), other.lease("k", "you", 5)
+        refused = other.set_leased("k", "text", None, "you")
+        stored = cache.set_leased("k", "text", None, "me")
+
+        assert (held, refused, stored, other.get("k")) == ((True, False), False, True, "text")
+        assert other.lease("k", "you", 5)
+        assert shelf_of(cache).lease("k") is not None
+    assert shelf_of(TieredCache([disk, AutoCache()])).lease("k") is None

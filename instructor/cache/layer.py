@@ -15,6 +15,8 @@ from .base import BaseCache
 from .shelf import check_cache
 
 _BLOCKING = ("never", "writes", "always")
+WRITING = 5.0
+"""Seconds for which a lease is held while what was asked is stored."""
 
 
 class Layer(BaseCache):
@@ -24,6 +26,8 @@ class Layer(BaseCache):
         self._stores = tuple(map(check_cache, stores))
         self.blocking = max(map(_blocking, self._stores), key=_BLOCKING.index)  # type: ignore[misc]
         self.fractional_ttl = all(store.fractional_ttl for store in self._stores)  # type: ignore[misc]
+        self._lender: Any = self._stores[-1]
+        self.lends = bool(getattr(self._lender, "set_leased", None)) and getattr(self._lender, "lends", True)
 
     @abstractmethod
     def _find(self, key: str) -> Flow[Any]:
@@ -48,6 +52,26 @@ class Layer(BaseCache):
     async def aset(self, key: str, value: str, ttl: float | None = None) -> None:
         """As `set`, awaited."""
         await run_async(self._keep(key, value, ttl))
+
+    def lease(self, key: str, token: str, seconds: float) -> bool:
+        """Whether the last store lends us `key` for `seconds`."""
+        return bool(self._lender.lease(key, token, seconds))
+
+    def renew(self, key: str, token: str, seconds: float) -> bool:
+        """Hold `key` for `seconds` from now; False where it was lost."""
+        return bool(self._lender.renew(key, token, seconds))
+
+    def release(self, key: str, token: str) -> None:
+        """Let others ask about `key`."""
+        self._lender.release(key, token)
+
+    def set_leased(self, key: str, value: str, ttl: float | None, token: str) -> bool:
+        """As `set` and `release`; False, and nothing done, where the lease was lost."""
+        if not self.renew(key, token, WRITING):
+            return False
+        self.set(key, value, ttl)
+        self.release(key, token)
+        return True
 
     def delete(self, key: str) -> bool:
         """Forget what is under `key`, everywhere; whether there was anything."""

@@ -29,8 +29,9 @@ _MISSING = 'RedisCache needs the `redis` package: `pip install "instructor[redis
 _OWNED = """\
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call(ARGV[2], KEYS[#KEYS], unpack(ARGV, 3))
+if KEYS[2] then redis.call('DEL', KEYS[1]) end
 return 1"""
-"""Do something to the last of the keys, if the first of them, a lease, is still ours."""
+"""Do something to the last of the keys if the first, a lease, is still ours; which ends when an entry is stored."""
 
 
 class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncContextManager["RedisCache"]):

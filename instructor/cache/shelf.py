@@ -52,7 +52,8 @@ class Shelf:
         Nor does a subclass that changes `set` alone, say to encrypt: `set_leased` would go round it.
         """
         setter = next(cls for cls in type(self.store).__mro__ if "set" in vars(cls))
-        return Lease(self.store, key, self.lease_seconds) if vars(setter).get("set_leased") else None
+        lends = vars(setter).get("set_leased") and getattr(self.store, "lends", True)
+        return Lease(self.store, key, self.lease_seconds) if lends else None
 
     def trouble(self, doing: str, problem: object) -> None:
         """Count what went wrong, and warn of it unless a warning was given a moment ago."""
