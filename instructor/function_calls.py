@@ -18,6 +18,7 @@ from .patching import row_of
 from .providers import Provider, row_in
 from .schema import GOOGLE, fit
 from .shape import Shape, compile_shape
+from .snapshots import ModelClass
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R")
@@ -117,11 +118,10 @@ def response_schema(cls: type[M]) -> type[M]:
     Raises:
         TypeError: `cls` is no model.
     """
-    bases = getattr(cls, "__mro__", ())
-    if BaseModel not in bases:
+    if not isinstance(cls, ModelClass):
         got = getattr(cls, "__name__", type(cls).__name__)
         raise TypeError(f"response_model must be a subclass of pydantic.BaseModel, got {got}")
-    if ResponseSchema in bases:
+    if issubclass(cls, ResponseSchema):
         return cls
     naming: dict[str, Any] = {"__base__": (cls, ResponseSchema), "__module__": cls.__module__, "__doc__": cls.__doc__}
     made: type[M] = create_model(cls.__name__, **naming)

@@ -133,11 +133,11 @@ class Form:
         return HIDDEN
 
     def settle(self, node: Node, reading: Snapshots) -> Any:
-        """What a complete value comes to."""
+        """What a complete value comes to; one that is not valid stays as it grew."""
         try:
             return self.validate(reading.tree.text(node), **reading.how)
         except ValueError:
-            return HIDDEN
+            return self.grow(node, reading)
 
     def fits(self, node: Node, _reading: Snapshots) -> bool:
         """Whether the value, as far as it is known, can be of this type."""
@@ -194,10 +194,6 @@ class _Union(Form):
             node.form = fitting[0] if len(fitting) == 1 else None
         return node.form.grow(node, reading) if node.form else HIDDEN
 
-    def settle(self, node: Node, reading: Snapshots) -> Any:
-        shown = super().settle(node, reading)
-        return self.grow(node, reading) if shown is HIDDEN else shown
-
 
 class ModelForm(Form):
     """A model is shown field by field; complete, as the user's own class where it is valid."""
@@ -231,11 +227,6 @@ class ModelForm(Form):
             if shown is not HIDDEN:
                 (extra if name is None else values)[name or key] = shown
         return self.build(values, extra)
-
-    def settle(self, node: Node, reading: Snapshots) -> Any:
-        """An instance of the user's own class; one that is not valid stays as it was built."""
-        shown = super().settle(node, reading)
-        return self.grow(node, reading) if shown is HIDDEN else shown
 
     def fits(self, node: Node, reading: Snapshots) -> bool:
         """Whether the model has all the keys that are there, and takes their values."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 from pydantic import BaseModel, Field, TypeAdapter, create_model
 from pydantic_core import from_json
 
-from ..reader import Node, Tree
+from ..reader import Node, Tree, agree
 from ..snapshots import members
 from .streaming import Streamed, known
 
@@ -42,7 +42,7 @@ class Items:
 
     def end(self, text: str) -> list[Any]:
         """The rest; when `text` is not what was fed, its list must begin with what was given."""
-        if self._plain and text.strip() == self.tree.text().strip() and self._is_complete(text):
+        if self._plain and agree(self.tree.text(), text) and self._is_complete(text):
             return []
         items, given = list(self._load(text)), len(self._given)
         if given and repr(from_json(text)[self._field][:given]) != repr([from_json(item) for item in self._given]):

@@ -78,11 +78,9 @@ def _make(wanted: type[BaseModel]) -> Any:
 def _optional(field: FieldInfo) -> tuple[Any, Any]:
     """A field that may be None, and that is dumped as what is in it."""
     names = ("alias", "validation_alias", "serialization_alias", "title", "description", "exclude", "repr")
-    facts = {name: getattr(field, name) for name in names}
-    if field.default_factory:
-        facts["default_factory"] = field.default_factory
-    else:
-        facts["default"] = None if field.is_required() else field.default
+    facts = {name: getattr(field, name) for name in (*names, "default_factory" if field.default_factory else "default")}
+    if field.is_required():
+        facts["default"] = None
     as_it_is: Any = SerializeAsAny()  # type: ignore[type-arg]
     return Annotated[Optional[field.annotation], as_it_is], Field(**facts)  # noqa: UP045
 
