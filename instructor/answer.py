@@ -55,7 +55,7 @@ def deliver(plan: Plan, tape: tuple[str, ...], raw: Any, events: tuple[Kept, ...
 
 def last_items(plan: Plan, value: Any) -> list[Any]:
     """The items with which a stream of `value` ends: all of a list, or the whole after its snapshots."""
-    return [value] if plan.reading == "snapshots" else list(value)
+    return [value] if plan.reading == "snapshots" else list(getattr(value, "tasks", value))
 
 
 def sign(plan: Plan, items: list[Any], raw: Any, usage: Any) -> None:

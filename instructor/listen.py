@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import Any
-
-from pydantic_core import from_json
 
 from . import jsontext
 from .answer import Answer, is_whole, judge, sign
@@ -16,6 +13,7 @@ from .dialects.base import CALLED
 from .effects import END, Emit, Flow, Next, Open, Whole
 from .exceptions import IncompleteOutputException
 from .plan import Plan
+from .reader import agree
 from .retry import RETRYABLE
 from .shape import Shape
 
@@ -99,19 +97,12 @@ class Ear:
             raise IncompleteOutputException(BROKEN_OFF, last_completion=completion)
 
     def end(self, text: str) -> list[Any]:
-        """The items that are left, `text` being the document that counts; as its replay will be."""
-        return [*(() if self._pieces else self._reader.feed(text)), *self._reader.end(text)]
+        """The items that are left, `text` being the document that counts."""
+        return self._reader.end(text)  # type: ignore[no-any-return]
 
     def tape(self, text: str) -> tuple[str, ...]:
         """The pieces, if they are the document that counts; an SDK that reads it meanwhile may set its spaces anew."""
-        said = "".join(self._pieces)
-        return tuple(self._pieces) if said == text or _written(said) == _written(text) else (text,)
-
-
-def _written(text: str) -> str:
-    with suppress(ValueError):
-        return json.dumps(from_json(text))
-    return text
+        return tuple(self._pieces) if agree("".join(self._pieces), text) else (text,)
 
 
 def overhear(plan: Plan) -> Flow[Answer]:

@@ -14,6 +14,7 @@ from .cache.key import make_cache_key
 from .cache.leases import Lease
 from .cache.limits import lifetime
 from .cache.shelf import Shelf, shelf_of
+from .dsl.iterable import IterableBase
 from .dsl.partial import Partial, PartialBase
 from .endpoint import Endpoint
 from .exceptions import CacheMiss, ConfigurationError
@@ -23,6 +24,7 @@ from .mode import Mode
 from .parallel import compile_parallel
 from .retry import seconds
 from .shape import Shape, compile_shape
+from .snapshots import LISTS
 
 DEFAULT_PATIENCE = 600.0
 """Seconds to wait for an identical question when the call has no timeout: the SDKs' own default."""
@@ -240,9 +242,9 @@ def check_stream(response_model: Any, shape: Shape | None, mode: Mode, budget: i
     if budget is not None or mode is Mode.PARALLEL_TOOLS:
         reason = "token_budget needs a whole answer" if budget else "PARALLEL_TOOLS gives all its calls at once"
         raise ConfigurationError(f"{reason}. Leave stream=True out.")
-    if _grows(response_model):
+    if _is_a(response_model, PartialBase):
         return "snapshots"
-    if get_origin(response_model) in LISTS:
+    if get_origin(response_model) in LISTS or _is_a(response_model, IterableBase):
         return "items"
     raise ConfigurationError(
         f"A stream of {response_model!r} would be one answer. Ask for Partial[...] of it (create_partial) to see it "
@@ -250,18 +252,16 @@ def check_stream(response_model: Any, shape: Shape | None, mode: Mode, budget: i
     )
 
 
-LISTS = {list, collections.abc.Iterable}
-
-
-def _grows(response_model: Any) -> bool:
-    return isinstance(response_model, type) and issubclass(response_model, PartialBase)
+def _is_a(response_model: Any, kind: type) -> bool:
+    return isinstance(response_model, type) and issubclass(response_model, kind)
 
 
 def growing(response_model: Any) -> Any:
     """`Partial[...]` of a response model, which it may be already."""
-    return response_model if _grows(response_model) else Partial[response_model]
+    return response_model if _is_a(response_model, PartialBase) else Partial[response_model]
 
 
 def several(response_model: Any) -> Any:
     """`Iterable[...]` of a response model, which it may be already."""
-    return response_model if get_origin(response_model) in LISTS else collections.abc.Iterable[response_model]
+    is_list = get_origin(response_model) in LISTS or _is_a(response_model, IterableBase)
+    return response_model if is_list else collections.abc.Iterable[response_model]

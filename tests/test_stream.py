@@ -24,6 +24,7 @@ import instructor
 from instructor import Mode
 from instructor.cache import AutoCache, BaseCache, DiskCache
 from instructor.cache.shelf import shelf_of, stats
+from instructor.dsl.iterable import IterableModel
 from instructor.dsl.partial import Partial
 from instructor.exceptions import (
     ConfigurationError,
@@ -107,6 +108,19 @@ def test_create_streams_when_told_to(provider: FakeProvider, make: Any, response
 
     assert items == [JOHN, ANN]
     assert snapshots[-1] == JOHN
+
+
+def test_a_model_of_tasks_streams_its_tasks(provider: FakeProvider, use_async: bool) -> None:
+    """`IterableModel` is a list, too: streamed, replayed, and whole."""
+    provider.say(BOTH)
+    client, model = openai_client(provider, use_async=use_async, cache=AutoCache()), IterableModel(User)
+
+    shown = [heard(ask(client, response_model=model, stream=True, **QUESTION)) for _ in range(2)]
+    shown.append(heard(client.create_iterable(response_model=model, **QUESTION)))
+
+    assert shown == [[JOHN, ANN]] * 3
+    assert ask(client, response_model=model, **QUESTION).tasks == [JOHN, ANN]
+    assert provider.calls == 1
 
 
 def test_a_single_answer_is_no_stream(provider: FakeProvider) -> None:
