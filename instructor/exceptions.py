@@ -2,6 +2,7 @@
 
 InstructorError
 ├── IncompleteOutputException      the answer was cut off before it was whole
+├── CacheMiss                      nothing is in the cache, and nobody may be asked
 ├── RefusalError                   the model or a filter declined to answer
 ├── InstructorRetryException       every attempt failed; the last error is the cause
 │   └── TokenBudgetError

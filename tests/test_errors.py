@@ -26,6 +26,7 @@ RETRIED: dict[str, Any] = {
 MADE: dict[str, Callable[[type[Any]], InstructorError]] = {
     "InstructorError": lambda cls: cls("no", failed_attempts=FAILED),
     "IncompleteOutputException": lambda cls: cls(last_completion={"id": "1"}, failed_attempts=FAILED),
+    "CacheMiss": lambda cls: cls("no"),
     "RefusalError": lambda cls: cls("I won't", last_completion={"id": "1"}),
     "InstructorRetryException": lambda cls: cls("no", **RETRIED),
     "TokenBudgetError": lambda cls: cls("no", budget=7, **RETRIED),
