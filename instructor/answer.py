@@ -123,8 +123,8 @@ def judge(mode: Mode, name: str, reply: Reply, completion: Any) -> str:
     if reply.finish == "refusal":
         said = reply.refusal or "the answer was withheld by a content filter"
         raise RefusalError(f"The model declined: {said}", last_completion=completion)
-    if mode is Mode.PARALLEL_TOOLS:
-        return payload(reply.calls)  # none at all is an answer too
+    if mode is Mode.PARALLEL_TOOLS and reply.calls:
+        return payload(reply.calls)
     calls = reply.calls if mode in CALLED else [made for made in reply.calls if made.name == name]
     if calls:
         return calls[0].arguments

@@ -33,10 +33,12 @@ class Conversation:
         self.usage: Any = None
         self.completion: Any = None
 
-    def asks(self) -> None:
-        """Another attempt begins."""
+    def asks(self) -> dict[str, Any]:
+        """Another attempt begins, with these arguments."""
         self.number += 1
-        self.plan.hooks.emit_completion_arguments(**self.kwargs)
+        asked = self.plan.endpoint.dialect.streamed(self.kwargs) if self.plan.reading else self.kwargs
+        self.plan.hooks.emit_completion_arguments(**asked)
+        return asked
 
     def hears(self, completion: Any, reply: Reply) -> None:
         """The provider answered. The completion's own usage becomes the running total, as users of re-asks know it."""

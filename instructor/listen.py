@@ -26,10 +26,10 @@ def listen(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
     What does not fit, before anything was shown, is heard to its end, so that the model can be told; later nothing can
     be taken back, and it ends there.
     """
-    talk.asks()
+    asked = talk.asks()
     ear, dialect = Ear(plan), plan.endpoint.dialect
     try:
-        source = yield Open(plan.endpoint.stream, dialect.streamed(talk.kwargs))
+        source = yield Open(plan.endpoint.stream, asked)
         while not (talk.shown and ear.problem) and (event := (yield Next(source))) is not END:
             items = ear.hear(event)
             talk.shown = talk.shown or bool(items)

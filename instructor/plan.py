@@ -162,6 +162,8 @@ TEMPLATED = ("messages", "input", "contents", "chat_history", "system", "instruc
 def key_of(plan: Plan, shelf: Shelf, namespace: str | None, sample: int | None = None) -> str | None:
     """The key of a question, or None with a warning when it has none."""
     kwargs, endpoint = plan.kwargs, plan.endpoint
+    if plan.reading == "events" and "stream_options" in kwargs:  # they say which events there are
+        kwargs = {**kwargs, "events": kwargs["stream_options"]}
     try:
         return make_cache_key(
             messages=kwargs.get("messages"),
@@ -263,5 +265,7 @@ def growing(response_model: Any) -> Any:
 
 def several(response_model: Any) -> Any:
     """`Iterable[...]` of a response model, which it may be already."""
+    if response_model is None:
+        raise TypeError("create_iterable() needs a response_model: the type of its items.")
     is_list = get_origin(response_model) in LISTS or _is_a(response_model, IterableBase)
     return response_model if is_list else collections.abc.Iterable[response_model]

@@ -113,7 +113,7 @@ class Form:
         try:
             return TypeAdapter(self.type).validator.validate_json
         except (PydanticUserError, PydanticUndefinedAnnotation):  # it takes the model around it to understand the type
-            return lambda text, **_: from_json(text)
+            return lambda _text, **_: HIDDEN
 
     def show(self, node: Node, reading: Snapshots) -> Any:
         """The value as far as it can be seen, or HIDDEN."""
@@ -246,6 +246,8 @@ def form_of(type_: Any, form_of_model: FormOfModel) -> Form:
     form, args = get_origin(bare) or bare, get_args(bare)
     if form is str:
         return _Text(type_)
+    if any(isinstance(arg, str) for arg in args) and form is not Literal:  # `list["Node"]`, as Python 3.10 leaves it
+        return Form(type_)
     if isinstance(bare, ModelClass) and not issubclass(bare, RootModel):
         return form_of_model(bare)
     if form in LISTS:
@@ -253,10 +255,8 @@ def form_of(type_: Any, form_of_model: FormOfModel) -> Form:
     if form is dict and args[:1] in {(), (str,)}:
         return _Dict(type_, parts=[form_of(args[1] if args else Any, form_of_model)])
     nested = [form_of(member, form_of_model) for member in members(bare)]
-    if not nested:
-        return Form(type_, _kinds(bare))
     parts = [part for form in nested for part in (form.parts if isinstance(form, _Union) else [form])]
-    return _Union(type_, "".join(part.kinds for part in parts), parts)
+    return _Union(type_, "".join(part.kinds for part in parts), parts) if nested else Form(type_, _kinds(bare))
 
 
 def members(type_: Any) -> tuple[Any, ...]:

@@ -58,6 +58,8 @@ def along(plan: Plan, slot: Slot, seat: Any) -> Flow[Answer | None]:
             yield Emit(items)
     answer: Answer | None = seat.answer
     if seat.leading:
+        if answer is not None and not shown:  # somebody else's, in another process
+            yield from replay(plan, answer)
         return answer
     if shown:
         return _ended(plan, slot, reader, answer)

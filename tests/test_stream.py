@@ -688,3 +688,31 @@ def test_a_broken_stream_does_not_advise_more_tokens(provider: FakeProvider) -> 
     for words in ("broke off", "max_tokens"):
         with pytest.raises(IncompleteOutputException, match=words):
             list(client.create_iterable(response_model=User, **QUESTION))
+
+
+def test_options_of_a_stream_are_part_of_what_its_events_are(provider: FakeProvider) -> None:
+    """Who asks for usage gets it, and who does not is not given events that they do not expect."""
+    client, how = openai_client(provider, cache=AutoCache()), {"stream_options": {"include_usage": True}}
+
+    for options in ({}, how, {}, how):
+        assert list(client.create(response_model=None, stream=True, **options, **QUESTION))
+
+    assert [request.get("stream_options") for request in provider.requests] == [None, how["stream_options"]]
+
+
+def test_a_list_needs_a_type(provider: FakeProvider, use_async: bool) -> None:
+    """`create_iterable` without one says so, before anything is asked."""
+    with pytest.raises(TypeError, match="needs a response_model"):
+        openai_client(provider, use_async=use_async).create_iterable(**QUESTION)
+
+    assert provider.calls == 0
+
+
+def test_hooks_hear_that_it_is_a_stream(provider: FakeProvider) -> None:
+    """The arguments are those of the request."""
+    client, heard_of = openai_client(provider), []
+    client.on("completion:kwargs", lambda **kwargs: heard_of.append(kwargs["stream"]))
+
+    list(client.create_partial(response_model=User, **QUESTION))
+
+    assert heard_of == [True]

@@ -234,3 +234,14 @@ def test_without_a_cache_the_first_effect_is_the_controllers() -> None:
     emit = flow.send(event(PIECES[0]))
 
     assert (emit.items[0].name, emit.pieces) == ("An", ())
+
+
+def test_what_another_process_was_told_is_shown_as_it_came(plan: Plan) -> None:
+    """Who leads here may find the answer in the store: it is replayed, piece by piece."""
+    _, answer = told(plan)
+    flow, seat = seated(plan, leading=True)
+    seat.answer = answer
+
+    shown = [flow.send(END), *(flow.send(None) for _ in range(3))]
+
+    assert [["An"], ["Ann"], ["Ann"], ["Ann"]] == [[item.name for item in emit.items] for emit in shown]

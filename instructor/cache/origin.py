@@ -19,7 +19,10 @@ class Info(msgspec.Struct, frozen=True):
 
 
 def info(result: Any) -> Info | None:
-    """Where `result` came from; None where nothing can be told, as of numbers and texts, which carry no receipt."""
+    """Where `result` came from; None where nothing can be told.
+
+    That is so of what carries no receipt: numbers, texts, plain completions, the single items of a stream.
+    """
     raw = getattr(result, "__dict__", {}).get("_raw_response")
     if isinstance(raw, Later):
         return Info(hit=True, **raw.facts())
