@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from instructor.cache import AutoCache, BaseCache, DiskCache
+from instructor.cache import AutoCache, BaseCache, DiskCache, TieredCache, stats
 from instructor.exceptions import InstructorError
 from instructor.factories import from_provider
 from instructor.usage import tokens
@@ -51,23 +51,6 @@ class Timing(msgspec.Struct):
     asked: bool
 
 
-class Both(BaseCache):
-    """Memory in front of a disk. Every cache of your own is as short: text in, text out."""
-
-    def __init__(self, memory: AutoCache, disk: DiskCache) -> None:
-        self.memory = memory
-        self.disk = disk
-
-    def get(self, key: str) -> Any | None:
-        """From memory, or else from the disk."""
-        return self.memory.get(key) or self.disk.get(key)
-
-    def set(self, key: str, value: Any, ttl: int | None = None) -> None:
-        """To both."""
-        self.memory.set(key, value, ttl)
-        self.disk.set(key, value, ttl)
-
-
 def demo(
     model: Annotated[str, typer.Option(help="Which model to ask, such as openai/gpt-4o-mini.")] = "local/smollm2",
     answers_from: Annotated[Path | None, typer.Option(help="Print answers from this DiskCache.", hidden=True)] = None,
@@ -78,7 +61,7 @@ def demo(
             print(msgspec.json.encode(ask_all(model, DiskCache(answers_from))).decode())
             return
         with tempfile.TemporaryDirectory(prefix="instructor-demo-") as directory:
-            cache = Both(AutoCache(), DiskCache(directory))
+            cache = TieredCache([AutoCache(), DiskCache(directory)])
             first, again, elsewhere = ask_all(model, cache), ask_all(model, cache), _ask_elsewhere(model, directory)
     except InstructorError as error:
         raise SystemExit(f"instructor demo: {error}") from error
@@ -99,17 +82,15 @@ def _ask_elsewhere(model: str, directory: str) -> list[Timing]:
 def ask_all(model: str, cache: BaseCache) -> list[Timing]:
     """The answers to all questions, by a client of their own."""
     client = from_provider(model, cache=cache, temperature=0)
-    requests: list[Any] = []
-    client.on("completion:kwargs", lambda **kwargs: requests.append(kwargs))
-    return [_ask(client, text, answer_type, requests) for text, answer_type in QUESTIONS.items()]
+    return [_ask(client, cache, text, answer_type) for text, answer_type in QUESTIONS.items()]
 
 
-def _ask(client: Any, text: str, answer_type: Any, requests: list[Any]) -> Timing:
+def _ask(client: Any, cache: BaseCache, text: str, answer_type: Any) -> Timing:
     question = [{"role": "user", "content": text}]
-    asked, start = len(requests), time.perf_counter()
+    missed, start = stats(cache).misses, time.perf_counter()
     answer, completion = client.create_with_completion(response_model=answer_type, messages=question)
     seconds = time.perf_counter() - start
-    return Timing(repr(answer), seconds, tokens(completion.usage), len(requests) > asked)
+    return Timing(repr(answer), seconds, tokens(completion.usage), stats(cache).misses > missed)
 
 
 def _show(model: str, first: list[Timing], again: list[Timing], elsewhere: list[Timing]) -> None:
