@@ -65,35 +65,32 @@ def contents(directory):
 
 
 def test_stats_count(directory):
-    """Entries, their bytes, those of the files, and when they were used."""
+    """Entries, their bytes, and those of the files."""
     code, document = told("stats", directory)
 
     assert code == 0
-    assert (document["entries"], document["expiring"]) == (3, 1)
+    assert document["entries"] == 3
     assert document["bytes"] == sum(len(entry(key, "answer 0")) for key in KEYS)
     assert document["files"] >= 4096
-    assert document["oldest use"] < document["newest use"]
 
 
 def test_stats_of_an_empty_cache(tmp_path):
-    """Nothing was ever used there."""
+    """Nothing is there, and nothing is listed."""
     with DiskCache(tmp_path) as cache:
         cache.clear()
 
-    assert told("stats", tmp_path)[1]["oldest use"] is None
+    assert told("stats", tmp_path)[1]["entries"] == 0
     assert run("list", tmp_path)[0] == 0
 
 
 def test_list_shows_what_was_used_last(directory):
-    """At most as many as are asked for."""
+    """Before the others."""
     with DiskCache(directory) as cache:
         cache.get(KEYS[0])
 
     _, rows = told("list", directory)
-    _, first = told("list", "--limit", "1", directory)
 
     assert [row["key"] for row in rows] == [KEYS[0], KEYS[2], KEYS[1]]
-    assert [row["key"] for row in first] == [KEYS[0]]
     assert 900 < rows[0]["ttl"] <= 1000
     assert rows[1]["ttl"] is None
 
@@ -119,14 +116,14 @@ def test_show_shows_text_that_is_not_ours(directory):
 
 @pytest.mark.parametrize("verb", ["stats", "list", "show"])
 def test_people_get_words(directory, verb):
-    """Times, sizes and "for ever", and no traceback of JSON."""
+    """In a table, and no JSON."""
     key = [KEYS[1]] if verb == "show" else []
 
     code, out, err = run(verb, *key, directory)
 
     assert (code, err) == (0, "")
-    assert {"stats": "expiring", "list": "for ever", "show": "answer 1"}[verb] in out
-    assert "bytes" in out
+    assert {"stats": "entries", "list": "last use", "show": "answer 1"}[verb] in out
+    assert '{"' not in out or verb == "show"
 
 
 def test_delete_deletes_and_tells_what_was_absent(directory):
@@ -165,15 +162,18 @@ def test_who_prunes_or_imports_without_a_limit_drops_nothing_for_it(tmp_path):
     assert told("prune", "--yes", tmp_path / "cache") == (0, {"deleted": 0})
 
 
-def test_what_a_terminal_would_obey_is_shown_as_json(directory):
-    """A stored text cannot move the cursor, or rename the window."""
+@pytest.mark.parametrize("escape", ["\x1b[", "\x9b"])
+@pytest.mark.parametrize("within", ["text", "entry"])
+def test_what_a_terminal_would_obey_is_shown_as_json(directory, escape, within):
+    """A stored text cannot move the cursor, or rename the window, whether it is a client's or not."""
+    text = f"{escape}2J\x1b]0;title\x07"
     with DiskCache(directory) as cache:
-        cache.set("mine", "\x1b[2J\x1b]0;title\x07")
+        cache.set("mine", entry("mine", text) if within == "entry" else text)
 
     out = run("show", "mine", directory)[1]
 
-    assert "\x1b" not in out
-    assert "\\u001b[2J" in out
+    assert escape not in out
+    assert json.dumps(escape)[1:-1] + "2J" in out
 
 
 def test_a_password_is_not_repeated(monkeypatch):
@@ -183,7 +183,7 @@ def test_a_password_is_not_repeated(monkeypatch):
     code, out, err = run("clear", "redis://:secret@host/0", given="n\n")
 
     assert (code, out) == (1, "")
-    assert "Delete every entry in redis://host/0?" in err
+    assert "Delete every entry?" in err
     assert "secret" not in err + run("stats", "redis://:secret@host/0")[1]
 
 
@@ -429,13 +429,12 @@ def test_explain_shows_the_first_difference(tmp_path, change, expected):
 
 
 def test_explain_shows_people_texts_in_quotes(tmp_path):
-    """1 is not "1"; and for what is the same it says what else makes keys differ."""
+    """1 is not "1"."""
     files = [tmp_path / "one.json", tmp_path / "other.json"]
     files[0].write_text('{"seed": 1}')
     files[1].write_text('{"seed": "1"}')
 
     assert '"1"' in run("explain", *files)[1]
-    assert "endpoints" in run("explain", files[0], files[0])[2]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7"])

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
-import re
 import sqlite3
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -18,11 +16,9 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 import typer
 from rich.console import Console
-from rich.filesize import decimal
 from rich.progress import Progress
 from rich.prompt import Confirm
-from rich.table import Table
-from rich.text import Text
+from rich.table import Column, Table
 
 import instructor.cache
 from instructor.cache import DiskCache
@@ -57,20 +53,18 @@ def stats(store: Place, as_json: AsJson = False) -> None:
     """Count what is kept."""
     with opened(store) as cache:
         rows = list(tracked(rows_of(cache), "counting"))
-        uses = sorted(row.used for row in rows if row.used) or [None]
-        said = {"entries": len(rows), "expiring": sum(row.left != math.inf for row in rows)}
-        said |= {"bytes": sum(row.size for row in rows), "oldest use": uses[0], "newest use": uses[-1]}
+        said = {"entries": len(rows), "bytes": sum(row.size for row in rows)}
         if isinstance(cache, DiskCache):
             said["files"] = sum(path.stat().st_size for path in Path(store).glob(f"{NAME}*"))
     tell(said, as_json)
 
 
 @app.command("list")
-def list_(store: Place, limit: Annotated[int, typer.Option(help="How many.")] = 100, as_json: AsJson = False) -> None:
-    """List the entries that were used last."""
+def list_(store: Place, as_json: AsJson = False) -> None:
+    """List the entries, what was used last before the others; ttl is the seconds that one has left."""
     with opened(store) as cache:
-        rows = heapq.nlargest(limit, tracked(rows_of(cache), "listing"), key=lambda row: row.used)
-    known = ((row.key, row.size, row.used or None, _finite(row.left)) for row in rows)
+        rows = sorted(tracked(rows_of(cache), "listing"), key=lambda row: row.used, reverse=True)
+    known = ((row.key, row.size, _date(row.used), _finite(row.left)) for row in rows)
     tell([dict(zip(("key", "bytes", "last use", "ttl"), row, strict=True)) for row in known], as_json)
 
 
@@ -83,23 +77,24 @@ def show(key: str, store: Place, as_json: AsJson = False) -> None:
             stop(f"there is no entry under {key}", 1)
     inside: dict[str, Any] = {"text": text}
     if entry := unseal(text, key):
-        inside = {"model": entry.model, "made at": entry.made_at, "tape": entry.tape}
+        inside = {"model": entry.model, "made at": _date(entry.made_at), "tape": entry.tape}
         inside["completion"] = json.loads(bytes(entry.completion.data))
-    tell({"key": key, "bytes": _size(text), "ttl": _finite(left), **inside}, as_json)
+    tell({"key": key, "ttl": _finite(left), **inside}, as_json)
 
 
 @app.command()
 def explain(one: Path, other: Path, as_json: AsJson = False) -> None:
-    """Tell why two requests, the arguments of `create` in two JSON files, do or do not share a key."""
+    """Tell why two requests, the arguments of `create` in two JSON files, do or do not share a key.
+
+    Clients of two providers, endpoints, accounts or namespaces have keys of their own all the same.
+    """
     with one_line():
         found = first_difference(*(json.loads(path.read_text("utf-8")) for path in (one, other)))
     said: dict[str, Any] = {"shared": found is None}
     if found is not None:
-        pairs = {"one": found[1], "other": found[2]}
-        shown = {name: value if as_json else json.dumps(value) for name, value in pairs.items() if value is not ABSENT}
-        said |= {"path": found[0], **shown}
-    elif not as_json:
-        people.print("Clients of two providers, endpoints, accounts or namespaces have keys of their own all the same.")
+        said["path"], *values = found
+        pairs = zip(("one", "other"), values, strict=True)
+        said |= {name: value if as_json else json.dumps(value) for name, value in pairs if value is not ABSENT}
     tell(said, as_json)
     raise typer.Exit(found is not None)
 
@@ -108,7 +103,7 @@ def explain(one: Path, other: Path, as_json: AsJson = False) -> None:
 def delete(keys: list[str], store: Place, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete the entries under KEYS."""
     with opened(store) as cache:
-        sure(f"Delete {len(keys)} of the entries in {store}?", yes)
+        sure(f"Delete {len(keys)} entries?", yes)
         gone = [key for key in keys if cache.delete(key)]
     tell({"deleted": len(gone), "absent": [key for key in keys if key not in gone]}, as_json)
     raise typer.Exit(len(gone) < len(keys))
@@ -120,7 +115,7 @@ def prune(store: Place, size_limit: Limit = UNBOUNDED, yes: Yes = False, as_json
     with opened(store, size_limit=size_limit) as cache:
         if not isinstance(cache, DiskCache):
             raise TypeError("a server does this by itself: see its maxmemory-policy")
-        sure(f"Delete what is too old or too much in {store}?", yes)
+        sure("Delete what is too old or too much?", yes)
         with people.status("pruning"):
             tell({"deleted": cache.prune()}, as_json)
 
@@ -129,7 +124,7 @@ def prune(store: Place, size_limit: Limit = UNBOUNDED, yes: Yes = False, as_json
 def clear(store: Place, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete every entry."""
     with opened(store) as cache:
-        sure(f"Delete every entry in {store}?", yes)
+        sure("Delete every entry?", yes)
         with people.status("clearing"):
             cache.clear()
     tell({"cleared": True}, as_json)
@@ -231,15 +226,16 @@ def rows_of(cache: Any) -> Iterator[Any]:
         yield from cache.entries()
     else:
         texts = ((key, cache.get(key)) for key in cache)
-        yield from (Row(key, _size(text), 0.0, cache.remaining(key)) for key, text in texts if text is not None)
-
-
-def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
+        known = ((key, len(text.encode("utf-8", "surrogatepass"))) for key, text in texts if text is not None)
+        yield from (Row(key, size, 0.0, cache.remaining(key)) for key, size in known)
 
 
 def _finite(seconds: float) -> float | None:
     return None if seconds == math.inf else seconds
+
+
+def _date(timestamp: float) -> str | None:
+    return datetime.fromtimestamp(timestamp, timezone.utc).isoformat() if timestamp else None
 
 
 # Talking.
@@ -247,8 +243,7 @@ def _finite(seconds: float) -> float | None:
 
 def sure(question: str, yes: bool) -> None:
     """Go on only if whoever asked for it means it."""
-    shown = Text(re.sub("://[^@ ]*@", "://", question))  # a password is nobody's business
-    if not (yes or Confirm.ask(shown, console=people, default=False)):  # click would write to both outputs
+    if not (yes or Confirm.ask(question, console=people, default=False)):  # click would write to both outputs
         raise typer.Abort
 
 
@@ -263,23 +258,15 @@ def tell(said: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps(said))
         return
-    rows = said if isinstance(said, list) else [{"": name, " ": _word(name, value)} for name, value in said.items()]
-    table = Table(box=None, show_header=rows is said)
-    for heading in rows[0] if rows else ["nothing"]:
-        table.add_column(heading, overflow="fold")
+    rows = said if isinstance(said, list) else [{"": name, " ": value} for name, value in said.items()]
+    headings = (Column(heading, overflow="fold") for row in rows[:1] for heading in row)
+    table = Table(*headings, box=None, show_header=rows is said)
     for row in rows:
-        table.add_row(*(_word(name, value) for name, value in row.items()))
+        table.add_row(*map(_word, row.values()))
     Console(markup=False, highlight=False).print(table)
 
 
-def _word(name: str, value: Any) -> str:
-    """A value as people read it."""
-    if name == "ttl":
-        return "for ever" if value is None else str(timedelta(seconds=round(value)))
-    if name in {"bytes", "files"}:
-        return decimal(value)
-    if isinstance(value, float):
-        return datetime.fromtimestamp(value, timezone.utc).astimezone().isoformat(" ", "seconds")
-    if isinstance(value, str):
-        return value if value.isprintable() else json.dumps(value)  # a terminal does what it is told
-    return "-" if value in (None, []) else json.dumps(value, ensure_ascii=False)
+def _word(value: Any) -> str:
+    """A value as people read it, and as a terminal does not take it for something that it is told to do."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
