@@ -213,19 +213,10 @@ def test_nothing_of_a_text_is_readable_in_the_store(tmp_path):
 
 
 @WAYS
-@pytest.mark.parametrize(
-    ("secret", "error", "message"),
-    [
-        (b"short", ValueError, "must have 32 bytes, got 5: make one with secrets.token_bytes"),
-        (b"x" * 33, ValueError, "must have 32 bytes, got 33"),
-        ("x" * 32, TypeError, "must be bytes, got str: make one with secrets.token_bytes"),
-        ([OLD, "x"], TypeError, "must be bytes, got str"),
-        ([], ValueError, "must not be an empty list"),
-    ],
-)
-def test_a_bad_key_is_refused_when_the_cache_is_made(way, secret, error, message):
+@pytest.mark.parametrize("secret", [b"short", b"x" * 33, "x" * 32, bytearray(32), [OLD, "x"], [OLD, b"xxx"], []])
+def test_a_bad_key_is_refused_when_the_cache_is_made(way, secret):
     """With what to do, and without showing the key."""
-    with pytest.raises(error, match=f"^{way} {message}") as caught:
+    with pytest.raises(ValueError, match=f"^{way} must be 32 bytes.* make one with secrets.token_bytes") as caught:
         SealedCache(DictCache(), **{way: secret})
 
     assert "xxx" not in str(caught.value)

@@ -52,10 +52,9 @@ class SealedCache(Layer):
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(inner)
-        given = {name: keys for name, keys in (("key", key), ("signing_key", signing_key)) if keys is not None}
-        if len(given) != 1:
+        name, keys = ("key", key) if signing_key is None else ("signing_key", signing_key)
+        if keys is None or None not in (key, signing_key):
             raise TypeError("a SealedCache takes key= to encrypt, or signing_key= to sign only: one of the two")
-        ((name, keys),) = given.items()
         self._keys = _checked(name, keys)
         self._head, self._seal, self._open = _WAYS[name]
         self._seal(self._keys[0], b"", b"")  # says here and now when something is not installed
@@ -86,15 +85,14 @@ class SealedCache(Layer):
 
     def _opened(self, given: Any, key: str) -> tuple[float, str | None]:
         """When an entry expires and its text, which is None for what no key opens."""
-        with suppress(TypeError, ValueError):  # it is not text, or not base64
-            stored = given if isinstance(given, str) else bytes(given).decode()
-            sealed = urlsafe_b64decode(stored[len(self._head) :])
-            # Decoding passes over strange characters and spare bits: there is one way to write an entry, not several.
-            if stored == self._head + urlsafe_b64encode(sealed).decode():
-                for secret in self._keys:
-                    with suppress(Exception):  # that key does not open it
-                        plain = self._open(secret, sealed, self._bound(key))
-                        return _EXPIRES.unpack_from(plain)[0], plain[_EXPIRES.size :].decode("utf-8", "surrogatepass")
+        for secret in self._keys:
+            with suppress(Exception):  # it is no text, or not base64, or that key does not open it
+                stored = given if isinstance(given, str) else bytes(given).decode()
+                sealed = urlsafe_b64decode(stored[len(self._head) :])
+                plain = self._open(secret, sealed, self._bound(key))
+                # Decoding passes over strange characters and spare bits: there is one way to write an entry.
+                if stored == self._head + urlsafe_b64encode(sealed).decode():
+                    return _EXPIRES.unpack_from(plain)[0], plain[_EXPIRES.size :].decode("utf-8", "surrogatepass")
         return math.inf, None
 
     def _bound(self, key: str) -> bytes:
@@ -137,16 +135,9 @@ _WAYS = {
 }
 
 
-def _checked(name: str, given: Any) -> tuple[bytes, ...]:
-    keys = (given,) if isinstance(given, (str, bytes, bytearray)) else tuple(given)
-    for key in keys:
-        if not isinstance(key, bytes):
-            raise TypeError(f"{name} must be bytes, got {type(key).__name__}: {_ADVICE}")
-        if len(key) != KEY:
-            raise ValueError(f"{name} must have {KEY} bytes, got {len(key)}: {_ADVICE}")
-    if not keys:
-        raise ValueError(f"{name} must not be an empty list: {_ADVICE}")
+def _checked(name: str, given: bytes | Iterable[bytes]) -> tuple[bytes, ...]:
+    keys = (given,) if isinstance(given, bytes) else tuple(given)
+    if not keys or any(type(key) is not bytes or len(key) != KEY for key in keys):
+        advice = "make one with secrets.token_bytes(32), and keep it where you keep passwords"
+        raise ValueError(f"{name} must be {KEY} bytes, or a list of such: {advice}")
     return keys
-
-
-_ADVICE = "make one with secrets.token_bytes(32), and keep it where you keep passwords."
