@@ -176,6 +176,17 @@ def test_without_freshness_the_nearest_copy_always_counts():
     assert far.asked == 0
 
 
+def test_without_freshness_a_time_to_live_counts_all_the_same():
+    """Even where the near tier ignores it."""
+    cache, _, far, clock = two(freshness=None)
+    cache.set("k", "text", 10)
+    far.texts.clear()
+
+    assert cache.get("k") == "text"
+    clock.now += 10
+    assert cache.get("k") is None
+
+
 @pytest.mark.parametrize(("left", "expected"), [(7.5, 8), (math.inf, None), (None, 60)])
 def test_a_copy_keeps_the_time_that_its_original_has_left(left, expected):
     """Told by `remaining`, for ever included, in whole seconds; else freshness bounds it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections import OrderedDict
@@ -10,7 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ..drive import run, run_async
 from ..effects import Flow, Load, Run, Save
 from .base import BaseCache
 from .layer import Layer, time_left
@@ -44,18 +42,8 @@ class TieredCache(Layer):
         super().__init__(*tiers)
         seconds = lifetime("freshness", freshness)
         self._freshness = math.inf if seconds is None else seconds
-        self._unseen = math.inf if seconds is None else -math.inf
         self._clock = clock
-        self._near = tiers[0].blocking == "never" and not inspect.iscoroutinefunction(tiers[0].get)
         self._seen: OrderedDict[str, float] = OrderedDict()  # one step of it needs no lock
-
-    def get(self, key: str) -> Any | None:
-        """The text stored under `key`, or None."""
-        return self._glance(key) or run(self._find(key))
-
-    async def aget(self, key: str) -> Any | None:
-        """As `get`, awaited: what is in memory without a detour, what blocks in a thread."""
-        return self._glance(key) or await run_async(self._find(key))
 
     def __repr__(self) -> str:
         return f"TieredCache({list(self._stores)!r})"
@@ -63,19 +51,10 @@ class TieredCache(Layer):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_seen": OrderedDict()}  # another process has another clock
 
-    def _glance(self, key: str) -> Any | None:
-        """What the first tier has, where it is memory and nobody needs to be asked whether that still holds."""
-        try:
-            return self._stores[0].get(key) if self._near and self._is_fresh(key) else None
-        except Exception:  # noqa: BLE001  it is tried again, and told then
-            return None
-
-    def _is_fresh(self, key: str) -> bool:
-        return self._clock() < self._seen.get(key, self._unseen)
-
     def _find(self, key: str) -> Flow[Any]:
         """What the first tier has that has something; or the last, when it is time to ask that."""
-        fresh, last = self._is_fresh(key), len(self._stores) - 1
+        fresh = self._clock() < self._seen.get(key, math.inf if self._freshness == math.inf else -math.inf)
+        last = len(self._stores) - 1
         for place in range(last + 1) if fresh else (last, *range(last)):
             try:
                 text = yield Load(self._stores[place], key)
