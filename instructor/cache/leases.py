@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 SECONDS = 5.0
@@ -28,35 +28,29 @@ class Lease:
     def __init__(self, store: Any, key: str, seconds: float) -> None:
         self.store, self.key, self.seconds = store, key, seconds
         self.token = secrets.token_hex(16)
-        self.taken = self.dropped = False
+        self.taken = False
         self.due = 0.0
 
 
 class Heart:
-    """Renews the leases of this process in a thread, which ends when it wakes up and there are none.
+    """Renews the leases of this process, in a thread that begins with the first of them.
 
     Leases are dropped by whoever is cancelled or collected, in whatever state: so a queue, which knows no deadlock.
     """
 
     def __init__(self) -> None:
-        self.forget_all()
-
-    def forget_all(self) -> None:
-        """Begin anew: a forked child holds nothing, and has no thread."""
         self._leases: dict[str, Lease] = {}
-        self._bell: SimpleQueue[None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._beating, self._wakes = False, 0.0
+        self._bell: SimpleQueue[Lease | None] = SimpleQueue()
+        self._beating = False
 
     def keep(self, lease: Lease) -> None:
         """Renew a lease that was just taken, until it is given back."""
         lease.taken, lease.due = True, time.monotonic() + lease.seconds / _BEATS
-        with self._lock:
-            if not self._beating:
-                threading.Thread(target=self._beat, name="instructor-leases", daemon=True).start()
-            self._beating, self._leases[lease.token] = True, lease
-        if lease.due < self._wakes:
-            self._bell.put(None)
+        self._leases[lease.token] = lease
+        self._bell.put(None)
+        if not self._beating:  # without a lock: two threads would do no harm
+            self._beating = True
+            threading.Thread(target=self._beat, name="instructor-leases", daemon=True).start()
 
     def let_go(self, lease: Lease) -> None:
         """Renew a lease no longer: it was given back."""
@@ -65,36 +59,31 @@ class Heart:
 
     def drop(self, lease: Lease) -> None:
         """Have the thread give back a lease, unless that was done: for those who may not wait."""
-        if lease.token in self._leases:
-            lease.dropped, lease.due = True, 0.0
-            self._bell.put(None)
+        if self._leases.pop(lease.token, None):
+            self._bell.put(lease)
 
     def _beat(self) -> None:
-        while (pause := self._pause()) is not None:
-            with suppress(Empty):
-                self._bell.get(timeout=pause)
+        while True:
+            with suppress(Exception):  # nobody rang; or the store fails, where the lease will expire
+                if dropped := self._bell.get(timeout=self._pause()):
+                    dropped.store.release(dropped.key, dropped.token)
             for lease in list(self._leases.values()):
                 if lease.due <= time.monotonic():
-                    self._tend(lease)
+                    self._renew(lease)
 
     def _pause(self) -> float | None:
-        """Seconds until something is due; None where nothing is held, and the thread may end."""
-        with self._lock:
-            due = [lease.due for lease in list(self._leases.values())]
-            self._beating, self._wakes = bool(due), min(due, default=0.0)
-        return max(self._wakes - time.monotonic(), 0) if due else None
+        """Seconds until a lease is due; None where none is held."""
+        due = [lease.due for lease in list(self._leases.values())]
+        return max(min(due) - time.monotonic(), 0) if due else None
 
-    def _tend(self, lease: Lease) -> None:
+    def _renew(self, lease: Lease) -> None:
         lease.due = time.monotonic() + lease.seconds / _BEATS
         with suppress(Exception):  # a store that fails now may have recovered at the next beat
-            if lease.dropped:
-                self._leases.pop(lease.token, None)
-                lease.store.release(lease.key, lease.token)
-            elif not lease.store.renew(lease.key, lease.token, lease.seconds):
+            if not lease.store.renew(lease.key, lease.token, lease.seconds):
                 self._leases.pop(lease.token, None)
 
 
 HEART = Heart()
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=HEART.forget_all)
+if hasattr(os, "register_at_fork"):  # a forked child holds nothing, and has no thread
+    os.register_at_fork(after_in_child=HEART.__init__)  # type: ignore[misc]
