@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,8 +24,7 @@ class Fuse:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._failures = 0
-        self._until = -math.inf
-        self._late: dict[str, float] = {}
+        self._until: dict[str | None, float] = {}  # keys that timed out, and None for all when the server is down
 
     @contextmanager
     def watch(self, key: str) -> Iterator[None]:
@@ -35,29 +33,22 @@ class Fuse:
         Raises:
             ServerDownError: that would only be waiting in vain.
         """
-        if self._failures:
-            self._admit(key)
+        now = self._clock()
+        if now < max(self._until.get(key, now), self._until.get(None, now)):
+            raise ServerDownError("the server did not answer a moment ago")
+        if None in self._until:
+            self._until = {None: now + _PAUSE}  # the others wait for what this one finds
         try:
             yield
         except Exception as problem:
             self._learn(key, " ".join(kind.__name__ for kind in type(problem).__mro__))
             raise
-        if self._failures:
-            self._failures = 0
-            self._late.clear()
-
-    def _admit(self, key: str) -> None:
-        now, down = self._clock(), self._failures >= _PATIENCE
-        if now < self._late.get(key, now) or (down and now < self._until):
-            raise ServerDownError("the server did not answer a moment ago")
-        if down:
-            self._until = now + _PAUSE  # the others wait for what this one finds
-            self._late.clear()
+        self._failures, self._until = 0, {}
 
     def _learn(self, key: str, kinds: str) -> None:
         """Count what is a sign that nobody is there; somebody who says no is there."""
-        if any(sign in kinds for sign in _SIGNS):
-            self._failures += 1
-            self._until = self._clock() + _PAUSE
+        self._failures += any(sign in kinds for sign in _SIGNS)
         if "Timeout" in kinds:
-            self._late[key] = self._until
+            self._until[key] = self._clock() + _PAUSE
+        if self._failures >= _PATIENCE:
+            self._until[None] = self._clock() + _PAUSE

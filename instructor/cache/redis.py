@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -34,12 +34,12 @@ return 1"""
 """Do something to the last of the keys if the first, a lease, is still ours; which ends when an entry is stored."""
 
 
-class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncContextManager["RedisCache"]):
+class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
     """Answers on the server at a URL (`redis://`, `rediss://`, `unix://`; `redis+cluster://` for a cluster).
 
-    Clients of redis-py do as well: a sync one for threads (and, by threads, for event loops), an asynchronous one for
-    event loops, as `async_client` when there are both. They stay yours to close, and a sync one waits as long as you
-    told it to. What is made for a URL is closed by `close()` and `aclose()`, or when its event loop ends.
+    A client of redis-py does as well: a sync one for threads (and, by threads, for event loops), an asynchronous one
+    for event loops. It stays yours to close, and a sync one waits as long as you told it to. What is made for a URL is
+    closed by `close()` and `aclose()`, or when its event loop ends.
 
     An operation takes at most `timeout` seconds, connecting included; then it raises, as it does for a server that is
     gone. A key that timed out is let alone for five seconds, so that no call waits twice; after five failures in a row
@@ -56,8 +56,6 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncC
         self,
         url_or_client: Any = "redis://127.0.0.1:6379/0",
         *,
-        async_client: Any = None,
-        cluster: bool = False,
         prefix: str = "instructor:",
         ttl: float | None = None,
         timeout: float = 0.25,
@@ -70,13 +68,12 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncC
         self._ttl = lifetime("ttl", ttl)
         self._timeout = float(timeout)
         self._url = url_or_client if isinstance(url_or_client, str) else ""
-        given = [client for client in (url_or_client, async_client) if not isinstance(client, (str, type(None)))]
         sync, loops = ((side.Redis, side.RedisCluster) for side in (self._redis, self._redis.asyncio))
-        if strange := [type(client).__name__ for client in given if not isinstance(client, (*sync, *loops))]:
-            raise TypeError(f"RedisCache takes a URL or clients of redis-py, got {strange}")
-        self._client = next((client for client in given if isinstance(client, sync)), None)
-        self._async_client = next((client for client in given if isinstance(client, loops)), None)
-        self._cluster = cluster or "+cluster" in self._url or any(hasattr(c, "get_node_from_key") for c in given)
+        if not isinstance(url_or_client, (str, *sync, *loops)):
+            raise TypeError(f"RedisCache takes a URL or a client of redis-py, got {type(url_or_client).__name__}")
+        self._client = url_or_client if isinstance(url_or_client, sync) else None
+        self._async_client = url_or_client if isinstance(url_or_client, loops) else None
+        self._cluster = "+cluster" in self._url or hasattr(url_or_client, "get_node_from_key")
         self._crews: dict[int, ThreadPoolExecutor] = {}
         self._sides: WeakKeyDictionary[asyncio.AbstractEventLoop, _Side] = WeakKeyDictionary()
         self._fuses: defaultdict[Any, Fuse] = defaultdict(lambda: Fuse(clock))
@@ -114,7 +111,8 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncC
 
     def __iter__(self) -> Iterator[str]:
         """The keys, as the server comes upon them: what changes meanwhile may be missed, or come twice."""
-        return (_encoded(name).decode(errors="replace")[len(self._prefix) :] for name in self._names())
+        names = (name.decode(errors="replace") if isinstance(name, bytes) else name for name in self._names())
+        return (name[len(self._prefix) :] for name in names)
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and bool(self._ask(key, "EXISTS", self._name(key)))
@@ -132,10 +130,6 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncC
     def renew(self, key: str, token: str, seconds: float) -> bool:
         """Keep the lease on `key`, if it is still ours, for `seconds` from now."""
         return bool(self._ask(key, *self._owned(key, token, "PEXPIRE", _milliseconds(seconds))))
-
-    async def arenew(self, key: str, token: str, seconds: float) -> bool:
-        """As `renew`, in an event loop."""
-        return bool(await self._ask_async(key, *self._owned(key, token, "PEXPIRE", _milliseconds(seconds))))
 
     def release(self, key: str, token: str) -> bool:
         """Give the lease on `key` back, if it is still ours."""
@@ -169,9 +163,6 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncC
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    async def __aexit__(self, *error: object) -> None:
-        await self.aclose()
-
     def __repr__(self) -> str:
         place = urlsplit(self._url)  # what comes before the @ and after the ? may be a secret
         at = f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}" if self._url else "a client"
@@ -180,7 +171,7 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncC
     # Names and commands
 
     def _name(self, key: str) -> bytes:
-        return _encoded(self._prefix + key)
+        return (self._prefix + key).encode()
 
     def _names(self) -> Iterator[Any]:
         pattern = re.sub(r"([*?[\\])", r"\\\1", self._prefix)
@@ -195,7 +186,7 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncC
             raise TypeError(f"a RedisCache keeps str, got {type(value).__name__}")
         seconds = self._ttl if ttl is None else lifetime("ttl", ttl)
         life = () if seconds is None else ("PX", _milliseconds(seconds))
-        verb, *rest = ("DEL",) if seconds is not None and seconds <= 0 else ("SET", _encoded(value), *life)
+        verb, *rest = ("DEL",) if seconds is not None and seconds <= 0 else ("SET", value.encode(), *life)
         return (verb, self._name(key), *rest) if token is None else self._owned(key, token, verb, *rest, entry=True)
 
     def _owned(self, key: str, token: str, *command: Any, entry: bool = False) -> tuple[Any, ...]:
@@ -272,12 +263,10 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"], AbstractAsyncC
                 await (getattr(client, "aclose", None) or client.close)()
 
     def _fuse(self, client: Any, key: str) -> Fuse:
-        if not self._cluster:
-            return self._fuses[None]
-        try:
-            return self._fuses[client.get_node_from_key(self._name(key)).name]
-        except Exception:  # noqa: BLE001  the library's own: it does not know its nodes yet
-            return self._fuses[None]
+        node = None
+        with suppress(Exception):  # it is no cluster, or does not know its nodes yet
+            node = client.get_node_from_key(self._name(key)).name
+        return self._fuses[node]
 
 
 def _library() -> Any:
@@ -287,16 +276,8 @@ def _library() -> Any:
         raise ImportError(_MISSING) from problem
 
 
-def _encoded(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-
-
 def _text(found: bytes | None) -> str | None:
-    """What was stored; what is no text was not stored by us."""
-    try:
-        return None if found is None else found.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return None
+    return None if found is None else found.decode()
 
 
 def _milliseconds(seconds: float) -> int:
