@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, cast
+from typing import Any
 
 from ..drive import run, run_async
 from ..effects import Flow, Run
 from .base import BaseCache
 from .shelf import check_cache
 
-_BLOCKING = ("never", "writes", "always")
 WRITING = 5.0
 """Seconds for which a lease is held while what was asked is stored."""
 
@@ -24,10 +24,14 @@ class Layer(BaseCache):
 
     def __init__(self, *stores: BaseCache) -> None:
         self._stores = tuple(map(check_cache, stores))
-        self.blocking = max(map(_blocking, self._stores), key=_BLOCKING.index)  # type: ignore[misc]
+        waits = ["always" if inspect.iscoroutinefunction(store.get) else store.blocking for store in self._stores]
+        self.blocking = max(waits, key=("never", "writes", "always").index)  # type: ignore[misc]
         self.fractional_ttl = all(store.fractional_ttl for store in self._stores)  # type: ignore[misc]
         self._lender: Any = self._stores[-1]
         self.lends = bool(getattr(self._lender, "set_leased", None)) and getattr(self._lender, "lends", True)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self._stores))})"
 
     @abstractmethod
     def _find(self, key: str) -> Flow[Any]:
@@ -83,38 +87,23 @@ class Layer(BaseCache):
 
     def remaining(self, key: str) -> float | None:
         """Seconds that the entry has left (`math.inf`: it stays; 0: there is none), or None where nobody can tell."""
-        tell = getattr(self._stores[-1], "remaining", None)
-        return None if tell is None else tell(key)
+        return run(time_left(self._stores[-1], key))  # type: ignore[no-any-return]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(chain.from_iterable(cast("Any", self._stores))))
-
-    def __len__(self) -> int:
-        return len(cast("Any", self._stores[-1]))
-
-    def __contains__(self, key: object) -> bool:
-        return any(key in cast("Any", store) for store in self._stores)
+        return iter(dict.fromkeys(chain.from_iterable(self._stores)))  # type: ignore[arg-type]
 
     def _each(self, work: Callable[[Any], Any]) -> list[Any]:
         """What `work` gives for each store, all of which get their turn before one's error is raised."""
-        done, problems = [], []
-        for store in reversed(self._stores):  # else what goes above would be filled up again from below
-            try:
-                done.append(work(store))
-            except Exception as problem:  # noqa: BLE001, PERF203  a store is a stranger's code
-                problems.append(problem)
-        if problems:
-            raise problems[0]
+        done: list[Any] = []
+        with ExitStack() as turns:  # the last begins: else what goes above would be filled up again from below
+            for store in self._stores:
+                turns.callback(lambda store: done.append(work(store)), store)
         return done
-
-
-def _blocking(store: BaseCache) -> Literal["never", "writes", "always"]:
-    return "always" if inspect.iscoroutinefunction(store.get) else store.blocking
 
 
 def time_left(store: Any, key: str) -> Flow[Any]:
     """What `store` knows of the time that an entry has left: seconds, or None where it cannot tell."""
     try:
-        return None if not hasattr(store, "remaining") else (yield Run(partial(store.remaining, key)))
-    except Exception:  # noqa: BLE001  a store is a stranger's code, and it gave the entry itself
+        return (yield Run(partial(store.remaining, key)))
+    except Exception:  # noqa: BLE001  it has no such method, or that fails; what counts is that it gave the entry
         return None

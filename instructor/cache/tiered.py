@@ -45,9 +45,6 @@ class TieredCache(Layer):
         self._clock = clock
         self._seen: OrderedDict[str, float] = OrderedDict()  # one step of it needs no lock
 
-    def __repr__(self) -> str:
-        return f"TieredCache({list(self._stores)!r})"
-
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_seen": OrderedDict()}  # another process has another clock
 
