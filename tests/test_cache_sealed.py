@@ -231,19 +231,19 @@ def test_it_is_one_key_or_the_other(given):
 
 def test_only_text_is_sealed():
     """As on a disk."""
-    with pytest.raises(TypeError, match="keeps str, got bytes"):
+    with pytest.raises(TypeError, match="bytes"):
         sealed()[0].set("k", b"bytes")
 
 
 def test_what_is_passed_on_is_what_the_inner_cache_does(tmp_path):
-    """Deleting, clearing, iterating, counting, and the time that is left."""
+    """Deleting, clearing, iterating, and the time that is left."""
     disk = DiskCache(tmp_path / "cache", clock=Clock())
     cache = SealedCache(disk, OLD)
     cache.set("a", "1", 10)
     cache.set("b", "2")
 
     assert sorted(cache) == ["a", "b"]
-    assert [len(cache), "a" in cache, "c" in cache] == [2, True, False]
+    assert ["a" in cache, "c" in cache] == [True, False]
     assert cache.remaining("a") == pytest.approx(10)
     assert [cache.delete("a"), cache.delete("a")] == [True, False]
     cache.clear()
@@ -323,7 +323,7 @@ def test_who_only_signs_needs_nothing_more():
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
-    assert done.stdout == "SealedCache(key=...) needs cryptography: pip install 'instructor[sealed]'\n"
+    assert done.stdout == 'SealedCache(key=...) needs cryptography: pip install "instructor[sealed]"\n'
 
 
 def test_importing_the_cache_imports_nothing_optional():

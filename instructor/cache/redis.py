@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import math
 import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from .base import BaseCache
+from .extras import needed
 from .fuse import Fuse
 from .limits import lifetime
 
@@ -25,7 +25,6 @@ _TURNS = 32
 """How many questions of one event loop are on their way at once: more wait here, where nothing times out."""
 _Side = tuple[Any, asyncio.Semaphore, AsyncGenerator[Any, None]]
 """What one event loop has of its own: a client, its turns, and what closes it."""
-_MISSING = 'RedisCache needs the `redis` package: `pip install "instructor[redis]"`'
 _OWNED = """\
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call(ARGV[2], KEYS[#KEYS], unpack(ARGV, 3))
@@ -61,7 +60,7 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
         timeout: float = 0.25,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._redis = _library()
+        self._redis = needed("redis", "redis", "RedisCache")
         if "{" in prefix or "}" in prefix:
             raise ValueError(f"prefix may not have braces, which tell the nodes of a cluster apart; got {prefix!r}")
         self._prefix = prefix
@@ -74,7 +73,8 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
         self._client = url_or_client if isinstance(url_or_client, sync) else None
         self._async_client = url_or_client if isinstance(url_or_client, loops) else None
         self._cluster = "+cluster" in self._url or hasattr(url_or_client, "get_node_from_key")
-        self._crews: dict[int, ThreadPoolExecutor] = {}
+        # Threads to wait for, by process: a child of a fork has none of its parent's.
+        self._crews = defaultdict[int, Any](lambda: ThreadPoolExecutor(_TURNS, "instructor-redis"))
         self._sides: WeakKeyDictionary[asyncio.AbstractEventLoop, _Side] = WeakKeyDictionary()
         self._fuses: defaultdict[Any, Fuse] = defaultdict(lambda: Fuse(clock))
 
@@ -152,7 +152,7 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
         if self._url and self._client is not None:
             self._client.close()
             self._client = None
-        self._crews = {}
+        self._crews.clear()
 
     async def aclose(self) -> None:
         """Close what this event loop used, and what threads did."""
@@ -165,8 +165,7 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
 
     def __repr__(self) -> str:
         place = urlsplit(self._url)  # what comes before the @ and after the ? may be a secret
-        at = f"{place.scheme}://{place.netloc.rpartition('@')[2]}{place.path}" if self._url else "a client"
-        return f"RedisCache({at!r}, prefix={self._prefix!r})"
+        return f"RedisCache({place.netloc.rpartition('@')[2] + place.path or 'a client'!r}, prefix={self._prefix!r})"
 
     # Names and commands
 
@@ -182,11 +181,9 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
         return b"{%b}:lease" % self._name(key)
 
     def _put(self, key: str, value: str, ttl: float | None, token: str | None = None) -> tuple[Any, ...]:
-        if not isinstance(value, str):
-            raise TypeError(f"a RedisCache keeps str, got {type(value).__name__}")
         seconds = self._ttl if ttl is None else lifetime("ttl", ttl)
         life = () if seconds is None else ("PX", _milliseconds(seconds))
-        verb, *rest = ("DEL",) if seconds is not None and seconds <= 0 else ("SET", value.encode(), *life)
+        verb, *rest = ("DEL",) if seconds is not None and seconds <= 0 else ("SET", str.encode(value), *life)
         return (verb, self._name(key), *rest) if token is None else self._owned(key, token, verb, *rest, entry=True)
 
     def _owned(self, key: str, token: str, *command: Any, entry: bool = False) -> tuple[Any, ...]:
@@ -198,7 +195,7 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
     def _ask(self, key: str, *command: Any) -> Any:
         with self._fuse(self._client, key).watch(key):
             if self._cluster and self._url:  # its client asks one node after the other
-                return self._crew().submit(self._perform, command).result(self._timeout)
+                return self._crews[os.getpid()].submit(self._perform, command).result(self._timeout)
             return self._perform(command)
 
     def _perform(self, command: tuple[Any, ...]) -> Any:
@@ -218,11 +215,6 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
         # Protocol 3 would begin with a greeting, and what it adds is not needed here.
         return kind.from_url(self._url.replace("+cluster://", "://"), retry=once, protocol=2, **limits)
 
-    def _crew(self) -> ThreadPoolExecutor:
-        """Threads to wait for: a child of a fork has none of its parent's."""
-        crew = self._crews.get(os.getpid())
-        return crew or self._crews.setdefault(os.getpid(), ThreadPoolExecutor(_TURNS, "instructor-redis"))
-
     # Asking in an event loop
 
     async def _ask_async(self, key: str, *command: Any) -> Any:
@@ -231,10 +223,10 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
         client, turns, _ = self._sides.get(asyncio.get_running_loop()) or await self._side()
         async with turns:
             with self._fuse(client, key).watch(key):
-                return await self._in_time(self._perform_async(client, command))
+                return await self._perform_async(client, command)
 
-    async def _in_time(self, asked: Coroutine[Any, Any, Any]) -> Any:
-        begun = time.monotonic()
+    async def _perform_async(self, client: Any, command: tuple[Any, ...]) -> Any:
+        asked, begun = self._send(client, command), time.monotonic()
         try:
             return await asyncio.wait_for(asked, self._timeout)
         except asyncio.TimeoutError:
@@ -242,7 +234,7 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
                 raise
             raise RuntimeError("the event loop stood still for too long to hear the server") from None
 
-    async def _perform_async(self, client: Any, command: tuple[Any, ...]) -> Any:
+    async def _send(self, client: Any, command: tuple[Any, ...]) -> Any:
         if self._cluster:
             await client.initialize()  # once: when commands do it, those that come together cut each other off
         return await client.execute_command(*command, NEVER_DECODE=True)
@@ -267,13 +259,6 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
         with suppress(Exception):  # it is no cluster, or does not know its nodes yet
             node = client.get_node_from_key(self._name(key)).name
         return self._fuses[node]
-
-
-def _library() -> Any:
-    try:
-        return importlib.import_module("redis")
-    except ImportError as problem:
-        raise ImportError(_MISSING) from problem
 
 
 def _text(found: bytes | None) -> str | None:

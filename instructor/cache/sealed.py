@@ -11,11 +11,11 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cache
 from typing import Any
 
 from ..effects import Flow, Load, Save
 from .base import BaseCache
+from .extras import needed
 from .layer import Layer
 from .shelf import shelf_of
 
@@ -60,9 +60,6 @@ class SealedCache(Layer):
         self._seal(self._keys[0], b"", b"")  # says here and now when something is not installed
         self._clock = clock
 
-    def __repr__(self) -> str:
-        return f"SealedCache({self._stores[0]!r})"
-
     def _find(self, key: str) -> Flow[Any]:
         sealed = yield Load(self._stores[0], key)
         if sealed is None:
@@ -76,10 +73,8 @@ class SealedCache(Layer):
         return text if late < 0 else None
 
     def _keep(self, key: str, value: str, ttl: float | None) -> Flow[None]:
-        if not isinstance(value, str):
-            raise TypeError(f"a SealedCache keeps str, got {type(value).__name__}")
         expires = math.inf if ttl is None else self._clock() + ttl
-        plain = _EXPIRES.pack(expires) + value.encode("utf-8", "surrogatepass")
+        plain = _EXPIRES.pack(expires) + str.encode(value, "utf-8", "surrogatepass")
         sealed = self._seal(self._keys[0], plain, self._bound(key))
         yield Save(self._stores[0], key, self._head + urlsafe_b64encode(sealed).decode(), ttl)
 
@@ -120,13 +115,8 @@ def _decrypt(key: bytes, sealed: bytes, bound: bytes) -> bytes:
     return _aes_gcm()(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound)  # type: ignore[no-any-return]
 
 
-@cache
 def _aes_gcm() -> Any:
-    try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  only who encrypts needs it
-    except ImportError as missing:
-        raise ImportError("SealedCache(key=...) needs cryptography: pip install 'instructor[sealed]'") from missing
-    return AESGCM
+    return needed("cryptography.hazmat.primitives.ciphers.aead", "sealed", "SealedCache(key=...)").AESGCM
 
 
 _WAYS = {
