@@ -27,8 +27,9 @@ def connect(row: Row, kwargs: dict[str, Any], *, wants_async: bool) -> Any:
     options = _PREPARE.get(row.provider, _with_key)(row, kwargs)
     accepted = inspect.signature(make).parameters
     options |= {name: kwargs.pop(name) for name in list(kwargs) if name in accepted}
-    if row.direct:
-        options["http_client"] = getattr(module, row.direct[wants_async])(trust_env=False)
+    if row.provider is Provider.LOCAL:  # no proxy stands before what runs on this machine
+        direct = module.DefaultAsyncHttpxClient if wants_async else module.DefaultHttpxClient
+        options["http_client"] = direct(trust_env=False)
     try:
         return _own(row, make(**options), options)
     except (ConfigurationError, ImportError):
@@ -49,7 +50,7 @@ def sdk(row: Row) -> ModuleType:
     except ModuleNotFoundError:  # the parent of a dotted name is absent
         found = None
     if found is None:
-        raise ConfigurationError(f"The provider {row.provider.value!r} needs the package {row.package}: {row.install}")
+        raise ConfigurationError(f"The provider {row.provider.value!r} needs the package {row.sdk}: {row.install}")
     return importlib.import_module(row.sdk)
 
 

@@ -36,7 +36,7 @@ class Conversation:
     def asks(self) -> dict[str, Any]:
         """Another attempt begins, with these arguments."""
         self.number += 1
-        asked = self.plan.endpoint.dialect.streamed(self.kwargs) if self.plan.reading else self.kwargs
+        asked = self.plan.endpoint.row.streamed(self.kwargs) if self.plan.reading else self.kwargs
         self.plan.hooks.emit_completion_arguments(**asked)
         return asked
 

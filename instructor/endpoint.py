@@ -41,7 +41,7 @@ class Endpoint:
         self.speaker = f"{self.dialect.name}/{self.dialect.version} {row.completion}"
         self._call = call
         self._path: Callable[[Any], Function] = operator.attrgetter(row.calls[is_async])
-        self._path_to_stream: Callable[[Any], Function] = operator.attrgetter(row.streams[is_async])
+        self._path_to_stream: Callable[[Any], Function] = operator.attrgetter((row.streams or row.calls)[is_async])
         self._identity: Callable[[Any], tuple[Any, ...]] = (
             operator.attrgetter(*row.identity, *row.loose) if client is not None else _nobodys
         )

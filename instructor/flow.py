@@ -238,7 +238,7 @@ def complete(plan: Plan) -> Flow[Answer]:
     endpoint = plan.endpoint
     asked = endpoint.dialect.ask(plan.kwargs, None, plan.mode)
     if plan.reading:
-        return Answer((yield Send(endpoint.stream, endpoint.dialect.streamed(asked))), whole=False)
+        return Answer((yield Send(endpoint.stream, endpoint.row.streamed(asked))), whole=False)
     completion = yield Send(endpoint.call, asked)
     return Answer(completion, raw=completion, whole=plan.slot is not None and is_whole(plan, completion))
 

@@ -27,7 +27,7 @@ def listen(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
     be taken back, and it ends there.
     """
     asked = talk.asks()
-    ear, dialect = Ear(plan), plan.endpoint.dialect
+    ear, dialect = Hearing(plan), plan.endpoint.dialect
     try:
         source = yield Open(plan.endpoint.stream, asked)
         while not (talk.shown and ear.problem) and (event := (yield Next(source))) is not END:
@@ -52,7 +52,7 @@ def listen(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
     return Answer(rest, ear.tape(text), completion)
 
 
-class Ear:
+class Hearing:
     """What was heard of a stream: its pieces, what can be shown of them, and what is wrong with them."""
 
     def __init__(self, plan: Plan) -> None:
@@ -110,7 +110,7 @@ def overhear(plan: Plan) -> Flow[Answer]:
     endpoint, events = plan.endpoint, []
     said = endpoint.dialect.Listener(plan.mode)
     asked = endpoint.dialect.ask(plan.kwargs, None, plan.mode)
-    source = yield Open(endpoint.stream, endpoint.dialect.streamed(asked))
+    source = yield Open(endpoint.stream, endpoint.row.streamed(asked))
     while (event := (yield Next(source))) is not END:
         if type(event) is Whole:
             return Answer([event.completion], raw=event.completion, whole=False)

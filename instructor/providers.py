@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -49,11 +51,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to know about a provider. What there is a pair of is sync and async.
 
     `clients` are classes of the module `sdk`, `calls` is where they keep the function that asks, `completion` what it
-    returns; `streams` and `event` are the same for an answer in events. `identity` is where a client says what its
-    address is (first) and whose account it uses, `loose` where it keeps what may be changed in place. `key_env` are the
-    variables that may hold a key, read unless there is a `fallback_key` because none is needed; `direct` are the SDK's
-    HTTP clients, for what runs on this machine and no proxy stands before; `lacks` are modes of the dialect that the
-    provider does not know. `responses` says that OpenAI's Responses API is there too.
+    returns; `event` is what an answer in events is made of, `streams` where it is another function that gives one.
+    `identity` is where a client says what its address is (first) and whose account it uses, `loose` where it keeps what
+    may be changed in place. `key_env` are the variables that may hold a key, read unless there is a `fallback_key`
+    because none is needed; `lacks` are modes of the dialect that the provider does not know. `responses` says that
+    OpenAI's Responses API is there too.
     """
 
     provider: Provider
@@ -62,7 +64,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     clients: tuple[str, str] = ("OpenAI", "AsyncOpenAI")
     calls: tuple[str, str] = ("chat.completions.create", "chat.completions.create")
     completion: str = "openai.types.chat:ChatCompletion"
-    streams: tuple[str, str] = ("chat.completions.create", "chat.completions.create")
+    streams: tuple[str, str] | None = None
     event: str = "openai.types.chat:ChatCompletionChunk"
     identity: tuple[str, ...] = (*_CLIENT, "organization", "project", "_api_key_provider")
     loose: tuple[str, ...] = ("_custom_headers", "_custom_query", "_client._headers._list")
@@ -71,18 +73,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     mode: Mode = Mode.TOOLS
     lacks: frozenset[Mode] = frozenset()
-    direct: tuple[str, str] | None = None
     responses: bool = False
 
     @property
-    def package(self) -> str:
-        """The name under which the SDK is installed: for an SDK that not everybody has, also of our own extra."""
-        return self.sdk.replace(".", "-")
-
-    @property
     def install(self) -> str:
-        """The command that brings this provider's SDK."""
-        return "pip install openai" if self.sdk == "openai" else f'pip install "instructor[{self.package}]"'
+        """The command that brings this provider's SDK: one that not everybody has is an extra of ours."""
+        extra = self.sdk.replace(".", "-")
+        return "pip install openai" if extra == "openai" else f'pip install "instructor[{extra}]"'
+
+    def streamed(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The SDK's arguments for the same question, answered as a stream."""
+        return {**kwargs, **({} if self.streams else {"stream": True})}
 
 
 def _row(provider: Provider, base_url: str | None = None, client: str = "OpenAI", **facts: object) -> Row:
@@ -91,8 +92,6 @@ def _row(provider: Provider, base_url: str | None = None, client: str = "OpenAI"
     return replace(Row(provider=provider, base_url=base_url, clients=clients, key_env=key_env), **facts)
 
 
-_AZURE_ACCOUNT = (*_CLIENT, "_azure_ad_token", "_azure_ad_token_provider", "_api_version")
-_AZURE = _row(Provider.AZURE_OPENAI, client="AzureOpenAI", identity=_AZURE_ACCOUNT, responses=True)
 _ANTHROPIC = _row(
     Provider.ANTHROPIC,
     dialect="anthropic",
@@ -100,31 +99,30 @@ _ANTHROPIC = _row(
     client="Anthropic",
     calls=("messages.create", "messages.create"),
     completion="anthropic.types:Message",
-    streams=("messages.create", "messages.create"),
     event="anthropic.types:RawMessageStreamEvent",
     identity=(*_CLIENT, "auth_token", "credentials"),
 )
-
-
-def _in_the_cloud_of(name: str, *account: str) -> Row:
-    """Anthropic's models at somebody else's, reached by a client of Anthropic's SDK."""
-    clients = (f"Anthropic{name}", f"AsyncAnthropic{name}")
-    return replace(_ANTHROPIC, clients=clients, identity=("_base_url", *account))
-
-
-_VARIANTS = (
-    _AZURE,
-    _in_the_cloud_of("Bedrock", "api_key", "aws_access_key", "aws_profile", "aws_region"),
-    _in_the_cloud_of("Vertex", "project_id", "region"),
+BETA = replace(
+    _ANTHROPIC,
+    calls=("beta.messages.create", "beta.messages.create"),
+    completion="anthropic.types.beta:BetaMessage",
+    event="anthropic.types.beta:BetaRawMessageStreamEvent",
 )
+"""Anthropic's beta endpoint, which returns another type."""
+
+_KIN = {
+    "openai.AzureOpenAI": (*_CLIENT, "_azure_ad_token", "_azure_ad_token_provider", "_api_version"),
+    "anthropic.AnthropicBedrock": ("_base_url", "api_key", "aws_access_key", "aws_profile", "aws_region"),
+    "anthropic.AnthropicVertex": ("_base_url", "project_id", "region"),
+}
+"""The clients that keep their account elsewhere than others of their SDK do, and where."""
 
 
 def row_for(client: object, row: Row) -> Row:
-    """The row, for a client of its SDK that keeps its account elsewhere than others do."""
-    names = {cls.__name__ for cls in type(client).__mro__}
-    for kin in _VARIANTS:
-        if kin.sdk == row.sdk and not names.isdisjoint(kin.clients):
-            return replace(row, clients=kin.clients, identity=kin.identity)
+    """The row, as it is for such a client of its SDK."""
+    for name in (cls.__name__.removeprefix("Async") for cls in type(client).__mro__):
+        if identity := _KIN.get(f"{row.sdk}.{name}"):
+            return replace(row, clients=(name, f"Async{name}"), identity=identity)
     return row
 
 
@@ -134,7 +132,7 @@ def row_in(row: Row, mode: Mode) -> Row:
         return row
     calls = ("responses.create", "responses.create")
     kinds = {"completion": "openai.types.responses:Response", "event": "openai.types.responses:ResponseStreamEvent"}
-    return replace(row, dialect="responses", calls=calls, streams=calls, **kinds)
+    return replace(row, dialect="responses", calls=calls, **kinds)
 
 
 _GOOGLE_ACCOUNT = ("_http_options.base_url", "_http_options.api_version", "api_key", "vertexai", "project", "location")
@@ -159,15 +157,12 @@ _LITELLM = Row(
     sdk="litellm",
     calls=("completion", "acompletion"),
     completion="litellm:ModelResponse",
-    streams=("completion", "acompletion"),
     event="litellm:ModelResponseStream",
     identity=("api_base", "api_key", "organization"),
 )
-_HTTP = ("DefaultHttpxClient", "DefaultAsyncHttpxClient")
-_LOCAL = _row(Provider.LOCAL, "http://127.0.0.1/v1", fallback_key="local", mode=Mode.JSON_SCHEMA, direct=_HTTP)
 _NAMED_ALIKE = (
     _row(Provider.OPENAI, responses=True),
-    _AZURE,
+    _row(Provider.AZURE_OPENAI, client="AzureOpenAI", responses=True),
     _row(Provider.ANYSCALE, "https://api.endpoints.anyscale.com/v1"),
     _row(Provider.TOGETHER, "https://api.together.xyz/v1"),
     _row(Provider.DATABRICKS, key_env=("DATABRICKS_TOKEN", "DATABRICKS_API_KEY")),
@@ -177,7 +172,7 @@ _NAMED_ALIKE = (
     _row(Provider.FIREWORKS, "https://api.fireworks.ai/inference/v1", lacks=_PARALLEL),
     _row(Provider.CEREBRAS, "https://api.cerebras.ai/v1"),
     _row(Provider.OLLAMA, "http://localhost:11434/v1", fallback_key="ollama"),
-    _LOCAL,
+    _row(Provider.LOCAL, "http://127.0.0.1/v1", fallback_key="local", mode=Mode.JSON_SCHEMA),
     _LITELLM,
     _GROQ,
     _ANTHROPIC,
@@ -185,17 +180,6 @@ _NAMED_ALIKE = (
 
 ROWS = {row.provider.value: row for row in _NAMED_ALIKE} | {"google": _GOOGLE, "generative-ai": _GOOGLE}
 """Every provider that `from_provider` knows, by the name before the slash."""
-
-_BETA_CALLS = ("beta.messages.create", "beta.messages.create")
-_BETA = "anthropic.types.beta:Beta"
-BETA = replace(
-    _ANTHROPIC,
-    calls=_BETA_CALLS,
-    streams=_BETA_CALLS,
-    completion=f"{_BETA}Message",
-    event=f"{_BETA}RawMessageStreamEvent",
-)
-"""Anthropic's beta endpoint, which returns another type."""
 
 
 _MARKS = {

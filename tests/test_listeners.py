@@ -450,7 +450,7 @@ def test_questions_are_streamed(name):
     """The same question, and the one that was asked is not changed."""
     asked = {"model": "m"}
 
-    assert {**asked, **({} if name == "google" else {"stream": True})} == DIALECTS[name].streamed(asked)
+    assert {**asked, **({} if name == "google" else {"stream": True})} == ROWS[name].streamed(asked)
     assert asked == {"model": "m"}
 
 

@@ -103,7 +103,7 @@ class Wire:
         """What the SDK makes of the stream."""
         row = row_of(exchange)
         with self.sdk(exchange, size) as client:
-            return list(attrgetter(row.streams[0])(client)(**question(row)))
+            return list(attrgetter((row.streams or row.calls)[0])(client)(**question(row)))
 
     def awaited(self, exchange: Exchange, size: int | None = None) -> list[Any]:
         """The same, asynchronously."""
@@ -111,7 +111,7 @@ class Wire:
 
         async def main():
             with self.sdk(exchange, size, awaits=True) as client:
-                stream = await attrgetter(row.streams[1])(client)(**question(row))
+                stream = await attrgetter((row.streams or row.calls)[1])(client)(**question(row))
                 events = [event async for event in stream]
                 await (client.aio.aclose() if row.dialect == "google" else client.close())
                 return events
@@ -126,7 +126,7 @@ def library_of(kind: Any) -> Any:
 
 def question(row: Row) -> dict[str, Any]:
     """A question in as few words as it takes, to be answered as a stream."""
-    return dialect_of(row).streamed(QUESTIONS[row.dialect])
+    return row.streamed(QUESTIONS[row.dialect])
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ from instructor.exceptions import (
     ResponseParsingError,
     TokenBudgetExceeded,
 )
+from instructor.providers import ROWS, row_in
 from instructor.shape import compile_shape
 
 MODE = Mode.RESPONSES_TOOLS
@@ -137,11 +138,12 @@ def test_requests_are_those_that_were_reviewed():
 def test_the_sdk_takes_what_it_is_asked(shape):
     """Every argument is one that the SDK knows."""
     asked = responses.ask(ASKED, shape, MODE)
+    streamed = row_in(ROWS["openai"], MODE).streamed(asked)
     takes = inspect.signature(Responses.create)
 
-    for request in (asked, responses.streamed(asked)):
+    for request in (asked, streamed):
         takes.bind(None, **request)
-    assert responses.streamed(asked) == {**asked, "stream": True}
+    assert streamed == {**asked, "stream": True}
 
 
 def test_nothing_given_is_changed():
