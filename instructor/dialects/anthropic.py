@@ -10,7 +10,7 @@ from ..messages import split_system
 from ..mode import Mode
 from ..schema import ANTHROPIC, fit
 from ..shape import Shape
-from .base import CALLED, MODES, Finish, Reply, as_json, call, dumped, get, items, joined, listed, together, tool
+from .base import CALLED, MODES, Ear, Finish, Reply, as_json, call, dumped, get, items, joined, listed, together, tool
 from .pieces import fold, heard, overlaid, payload, without
 from .prompts import in_words, mend
 
@@ -110,7 +110,7 @@ def reask(kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exc
 
 def _repeated(block: Any) -> Any:
     """A block as the API takes it back: an input that was no JSON under the name that Anthropic gives such."""
-    said, given = dumped(block), get(block, "input")
+    said, given = dumped(block, exclude_none=True), get(block, "input")
     return {**said, "input": {"INVALID_JSON": given}} if isinstance(given, str) else said
 
 
@@ -119,28 +119,17 @@ def _is_blank(block: Any) -> bool:
     return get(block, "type") == "text" and not str(get(block, "text") or "").strip()
 
 
-def streamed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The same question, its answer in events."""
-    return {**kwargs, "stream": True}
-
-
-class Listener:
+class Listener(Ear):
     """Hears events. Thinking is kept, and nobody's answer."""
-
-    def __init__(self, mode: Mode) -> None:
-        self.ended = False
-        self._mode = mode
-        self._message: dict[str, Any] = {}
-        self._blocks: dict[Any, list[dict[str, Any]]] = {}
 
     def hear(self, event: Any) -> str:
         """The text that an event adds."""
         said = heard(event, name)
         match said.get("type"):
             case "message_start":
-                self._message = said["message"]
+                self.said = said["message"]
             case "message_delta":
-                self._message = overlaid(self._message, {**without(said, "type", "delta"), **(said.get("delta") or {})})
+                self.said = overlaid(self.said, {**without(said, "type", "delta"), **(said.get("delta") or {})})
             case "message_stop":
                 self.ended = True
             case "content_block_start" | "content_block_delta" | "content_block_stop":
@@ -148,20 +137,20 @@ class Listener:
         return ""
 
     def _hear(self, said: dict[str, Any]) -> str:
-        pieces = self._blocks.setdefault(said.get("index"), [])
+        pieces = self.parts.setdefault(said.get("index"), [])
         piece = said.get("content_block") or without(said.get("delta") or {}, "type")
         pieces.append({"citations": [piece["citation"]]} if "citation" in piece else piece)
         if pieces[0].get("type") == "text":
-            return payload(self._mode, "", piece.get("text") or "")
-        if pieces is not next((each for each in self._blocks.values() if each[0].get("type") == "tool_use"), None):
+            return payload(self.mode, "", piece.get("text") or "")
+        if pieces is not next((each for each in self.parts.values() if each[0].get("type") == "tool_use"), None):
             return ""
         whole = said["type"] == "content_block_stop" and not any(each.get("partial_json") for each in pieces)
         arguments = as_json(pieces[0].get("input") or {}) if whole else piece.get("partial_json")
-        return payload(self._mode, arguments or "", "")
+        return payload(self.mode, arguments or "", "")
 
     def data(self) -> dict[str, Any]:
         """A message."""
-        return {**self._message, "content": [_whole(fold(pieces)) for pieces in self._blocks.values()]}
+        return {**self.said, "content": [_whole(fold(pieces)) for pieces in self.parts.values()]}
 
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:

@@ -41,13 +41,17 @@ class Reply(msgspec.Struct, frozen=True):
     usage: Any = None
 
 
-class Listener(Protocol):
-    """The ear for one stream: what each event adds, and the completion that all of them are."""
+class Ear(msgspec.Struct):
+    """What listens to one stream: what each event adds, and the completion that all of them are.
 
-    ended: bool
-    """Whether the event has arrived after which a provider has nothing more to say."""
+    `ended` is whether the event has arrived after which a provider has nothing more to say; `said` is what was heard of
+    the completion itself, `parts` what came of its parts, by index.
+    """
 
-    def __init__(self, mode: Mode) -> None: ...
+    mode: Mode
+    ended: bool = False
+    said: dict[str, Any] = {}
+    parts: dict[Any, list[Any]] = {}
 
     def hear(self, event: Any) -> str:
         """The text that an event adds to the payload: to the first call's arguments, where the mode asks for a call.
@@ -55,9 +59,11 @@ class Listener(Protocol):
         Raises:
             ProviderError: the event is an error.
         """
+        raise NotImplementedError
 
     def data(self) -> dict[str, Any]:
         """The completion that an unstreamed call would have given, as far as it was heard, as JSON data."""
+        raise NotImplementedError
 
 
 class Dialect(Protocol):
@@ -67,7 +73,7 @@ class Dialect(Protocol):
     version: int
     """Bumped when the same question is sent in another way, because the answers may then differ."""
     modes: frozenset[Mode]
-    Listener: type[Listener]
+    Listener: type[Ear]
 
     def ask(self, kwargs: Mapping[str, Any], shape: Shape | None, mode: Mode) -> dict[str, Any]:
         """The SDK's arguments for a question; those of a plain completion when `shape` is None."""
@@ -79,9 +85,6 @@ class Dialect(Protocol):
         self, kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exception, mode: Mode
     ) -> dict[str, Any]:
         """The SDK's arguments for going on after an answer that would not do."""
-
-    def streamed(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The SDK's arguments for the same question, answered as a stream."""
 
 
 def tool(shape: Shape, place: str, subset: Subset, mode: Mode) -> dict[str, Any]:
@@ -138,7 +141,7 @@ def as_json(said: Any) -> str:
     return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)
 
 
-def dumped(thing: Any) -> Any:
-    """A part of a completion as a request takes it back."""
+def dumped(thing: Any, **options: Any) -> Any:
+    """An SDK's object as data; what is data stays as it is."""
     dump = getattr(thing, "model_dump", None)
-    return dump(exclude_none=True, warnings=False) if dump else thing
+    return dump(warnings=False, **options) if dump else thing

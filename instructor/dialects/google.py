@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
+
+from msgspec import field
 
 from ..messages import split_system
 from ..mode import Mode
 from ..retry import seconds
 from ..schema import GOOGLE, fit
 from ..shape import Shape
-from .base import CALLED, MODES, Finish, Reply, as_json, call, dumped, first, get, items, joined, listed, together
-from .pieces import heard, indexed, overlaid, payload, present, without
+from .base import CALLED, MODES, Ear, Finish, Reply, as_json, call, dumped, first, get, items, joined, listed, together
+from .pieces import fold, heard, overlaid, payload, present, without
 from .prompts import in_words, mend
 
 name = "google"
@@ -156,72 +159,56 @@ def read(completion: Any) -> Reply:
 
 def reask(kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exception, mode: Mode) -> dict[str, Any]:
     """Give the model its own parts back, and answer each call with the error; without one, correct it as users do."""
-    given_back = [dumped(part) for part in items(get(first(completion, "candidates"), "content"), "parts")]
-    said = [{"role": "model", "parts": given_back}] if given_back else []
+    parts = items(get(first(completion, "candidates"), "content"), "parts")
+    said = [{"role": "model", "parts": [dumped(part, exclude_none=True) for part in parts]}] if parts else []
     error = mend(problem, mode)
     answers = [{"name": each.name, "response": {"error": error}, "id": each.id or None} for each in reply.calls]
-    parts: list[Any] = [{"function_response": answer} for answer in answers] or [{"text": error}]
-    return {**kwargs, "contents": [*listed(kwargs["contents"]), *said, {"role": "user", "parts": parts}]}
+    told: list[Any] = [{"function_response": answer} for answer in answers] or [{"text": error}]
+    return {**kwargs, "contents": [*listed(kwargs["contents"]), *said, {"role": "user", "parts": told}]}
 
 
-def streamed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The same question: it is another function of the SDK's that streams."""
-    return dict(kwargs)
-
-
-class Listener:
+class Listener(Ear):
     """Hears responses, each of them a piece. Of several candidates the first heard is the one that counts.
 
     Calls whose arguments come in pieces, which only those get who ask for them, are passed on, but never end.
     """
 
-    def __init__(self, mode: Mode) -> None:
-        self.ended = False
-        self._mode = mode
-        self._said: dict[str, Any] = {}
-        self._candidates: dict[int, dict[str, Any]] = {}
-        self._parts: dict[int, list[dict[str, Any]]] = {}
-        self._calls: list[Any] = []
+    candidates: dict[int, dict[str, Any]] = field(default_factory=dict)
+    calls: list[Any] = field(default_factory=list)
 
     def hear(self, event: Any) -> str:
         """The text that a response adds; the first call's arguments, which come whole."""
         chunk = heard(event, name)
-        self._said = overlaid(self._said, without(chunk, "candidates", "parsed"))  # what the SDK makes of one piece
+        self.said = overlaid(self.said, without(chunk, "candidates", "parsed"))  # what the SDK makes of one piece
         self.ended = self.ended or bool(get(chunk.get("prompt_feedback"), "block_reason"))
         return "".join(map(self._hear, items(chunk, "candidates")))
 
     def _hear(self, candidate: dict[str, Any]) -> str:
         index = candidate.get("index") or 0
         told = [part for part in items(candidate.get("content"), "parts") if present(part)]
-        self._candidates[index] = overlaid(self._candidates.get(index, {}), candidate)
-        parts = self._parts.setdefault(index, [])
-        for part in told:
-            parts.append({**part, "index": _place(parts, part)})
-        if index != next(iter(self._candidates)):
+        self.candidates[index] = overlaid(self.candidates.get(index, {}), candidate)
+        self.parts.setdefault(index, []).extend(told)
+        if index != next(iter(self.candidates)):
             return ""
         made = [part["function_call"] for part in told if part.get("function_call") is not None]
-        arguments = as_json(made[0].get("args") or {}) if made and not self._calls else ""
-        self._calls += made
-        torn = any(each.get("will_continue") or each.get("partial_args") for each in self._calls)
+        arguments = as_json(made[0].get("args") or {}) if made and not self.calls else ""
+        self.calls += made
+        torn = any(each.get("will_continue") or each.get("partial_args") for each in self.calls)
         finished = candidate.get("finish_reason") not in {None, "", "FINISH_REASON_UNSPECIFIED"}
         self.ended = self.ended or (finished and not torn)
         text = together(get(part, "text") for part in told if not get(part, "thought"))
-        return payload(self._mode, arguments, text or "")
+        return payload(self.mode, arguments, text or "")
 
     def data(self) -> dict[str, Any]:
         """A response."""
-        candidates = [{**said, "content": self._content(index)} for index, said in self._candidates.items()]
-        return {**self._said, **({"candidates": candidates} if candidates else {})}
+        candidates = [{**said, "content": self._content(index)} for index, said in self.candidates.items()]
+        return {**self.said, **({"candidates": candidates} if candidates else {})}
 
     def _content(self, index: int) -> dict[str, Any]:
-        parts = [without(part, "index") for part in indexed(self._parts[index])]
-        return {"role": "model", **(self._candidates[index].get("content") or {}), "parts": parts}
+        parts = [fold(run) for _, run in groupby(self.parts[index], _kind)]
+        return {"role": "model", **(self.candidates[index].get("content") or {}), "parts": parts}
 
 
-def _place(parts: list[dict[str, Any]], part: dict[str, Any]) -> int:
-    """The place of a part: that of the last one, if it goes on with its text."""
-    if not parts:
-        return 0
-    last = parts[-1]
-    text = {*last, *part} <= {"text", "thought", "index"} and bool(last.get("thought")) == bool(part.get("thought"))
-    return int(last["index"]) + (not text)
+def _kind(part: dict[str, Any]) -> Any:
+    """What neighbours that are one text have in common, as nothing has that is more than text."""
+    return bool(part.get("thought")) if part.keys() <= {"text", "thought"} else id(part)

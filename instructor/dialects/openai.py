@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..messages import fold
+from msgspec import field
+
+from ..messages import fold as fold_messages
 from ..mode import Mode
 from ..schema import OPENAI
 from ..shape import Shape
-from .base import CALLED, MODES, Call, Finish, Reply, as_json, call, first, get, items, together, tool
-from .pieces import heard, indexed, overlaid, payload, present, without
+from .base import CALLED, MODES, Call, Ear, Finish, Reply, as_json, call, first, get, items, together, tool
+from .pieces import fold, heard, overlaid, payload, present, without
 from .prompts import FENCE, follow, mend
 
 name = "openai"
@@ -33,7 +35,7 @@ def ask(kwargs: Mapping[str, Any], shape: Shape | None, mode: Mode) -> dict[str,
     told = _tell(list(kwargs.get("messages") or ()), follow(shape.schema))
     if mode is Mode.JSON:
         return {**kwargs, "messages": told, "response_format": {"type": "json_object"}}
-    return {**kwargs, "messages": fold([*told, {"role": "user", "content": FENCE}])}
+    return {**kwargs, "messages": fold_messages([*told, {"role": "user", "content": FENCE}])}
 
 
 def _tell(messages: list[Any], text: str) -> list[Any]:
@@ -94,46 +96,36 @@ def _repeated(made: Call) -> dict[str, Any]:
     return {"id": made.id, "type": "function", "function": {"name": made.name, "arguments": made.arguments}}
 
 
-def streamed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The same question, its answer in chunks."""
-    return {**kwargs, "stream": True}
-
-
-class Listener:
+class Listener(Ear):
     """Hears chunks. Of several choices the first heard is the one that counts."""
 
-    def __init__(self, mode: Mode) -> None:
-        self.ended = False
-        self._mode = mode
-        self._said: dict[str, Any] = {}
-        self._pieces: list[dict[str, Any]] = []
-        self._calls: dict[int, list[dict[str, Any]]] = {}
+    calls: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
     def hear(self, event: Any) -> str:
         """The text that a chunk adds."""
         chunk = heard(event, name)
-        self._said = overlaid(self._said, without(chunk, "choices"))
+        self.said = overlaid(self.said, without(chunk, "choices"))
         return "".join(map(self._hear, items(chunk, "choices")))
 
     def _hear(self, choice: dict[str, Any]) -> str:
         index, delta = choice.get("index") or 0, choice.get("delta") or {}
-        begun = self._calls.setdefault(index, [])
+        begun = self.calls.setdefault(index, [])
         made = [{**each, "index": _place(begun, each)} for each in items(delta, "tool_calls")]
         delta = {**delta, "tool_calls": made or None}
-        self._pieces.append({**without(choice, "message"), "index": index, "delta": delta})
-        if index != self._pieces[0]["index"]:
+        self.parts.setdefault(index, []).append({**without(choice, "message"), "index": index, "delta": delta})
+        if index != next(iter(self.parts)):
             return ""
         self.ended = self.ended or bool(choice.get("finish_reason"))
         functions = (get(each, "function") for each in made if each["index"] == 0)
         said = [get(each, "arguments") for each in (functions if begun else [delta.get("function_call")])]
         arguments = "".join(as_json(each) for each in said if each is not None)
-        return payload(self._mode, arguments, _text(delta) or "")
+        return payload(self.mode, arguments, _text(delta) or "")
 
     def data(self) -> dict[str, Any]:
         """A chat completion. Groq has a place of its own for what it costs; `obfuscation` is noise, and says so."""
-        usage = self._said.get("usage") or get(self._said.get("x_groq"), "usage")
-        choices = [_whole(choice) for choice in indexed(self._pieces)]
-        said = without(self._said, "obfuscation")
+        usage = self.said.get("usage") or get(self.said.get("x_groq"), "usage")
+        choices = [_whole(fold(pieces)) for pieces in self.parts.values()]
+        said = without(self.said, "obfuscation")
         return {**said, "object": "chat.completion", "choices": choices, "usage": usage}
 
 

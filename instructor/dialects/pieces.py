@@ -9,7 +9,7 @@ from typing import Any
 
 from ..exceptions import ProviderError
 from ..mode import Mode
-from .base import CALLED, get
+from .base import CALLED, dumped, get
 
 
 def heard(event: Any, provider: str) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def heard(event: Any, provider: str) -> dict[str, Any]:
     Raises:
         ProviderError: the event is an error.
     """
-    data = event if isinstance(event, dict) else _data(event)
+    data: dict[str, Any] = event if isinstance(event, dict) else _data(event)
     error = data.get("error")
     if error:
         raise ProviderError(provider, str(get(error, "message") or error))
@@ -26,9 +26,8 @@ def heard(event: Any, provider: str) -> dict[str, Any]:
 
 
 def _data(thing: Any) -> Any:
-    if hasattr(thing, "model_dump"):
-        return thing.model_dump(mode="json", exclude_unset=True, warnings=False)
-    return json.loads(json.dumps(vars(thing), default=_data))
+    data = dumped(thing, mode="json", exclude_unset=True)
+    return json.loads(json.dumps(vars(thing), default=_data)) if data is thing else data
 
 
 def payload(mode: Mode, arguments: str, text: str) -> str:

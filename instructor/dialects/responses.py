@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from msgspec import field
+
 from ..exceptions import ProviderError
 from ..mode import Mode
 from ..schema import OPENAI, fit
 from ..shape import Shape
-from .base import Finish, Reply, call, get, items, listed, together, tool
+from .base import Ear, Finish, Reply, call, dumped, get, items, listed, together, tool
 from .prompts import mend
 
 name = "responses"
@@ -164,23 +166,15 @@ def _returned(completion: Any, *, kept: bool | None) -> list[Any]:
     return [{key: value for key, value in item.items() if key != "id" or "encrypted_content" in item} for item in known]
 
 
-def streamed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The same request, answered in events."""
-    return {**kwargs, "stream": True}
-
-
-class Listener:
+class Listener(Ear):
     """What the events of one response add up to.
 
     The payload is the arguments of our function, which is the last of the tools that the API repeats; until it is
     called, it may be the text.
     """
 
-    def __init__(self, _mode: Mode) -> None:
-        self.ended = False
-        self._response: Any = {}
-        self._items: list[Any] = []
-        self._call: Any = None
+    items: list[Any] = field(default_factory=list)
+    call: Any = None
 
     def hear(self, event: Any) -> str:
         """The text that an event adds to the payload.
@@ -191,27 +185,27 @@ class Listener:
         match get(event, "type"):
             case "error":
                 raise _failed(get(event, "error") or event)
-            case "response.output_item.added" if self._call is None and self._is_ours(get(event, "item")):
-                self._call = get(event, "output_index")
+            case "response.output_item.added" if self.call is None and self._is_ours(get(event, "item")):
+                self.call = get(event, "output_index")
             case "response.output_item.done":
-                self._items.append(get(event, "item"))
-            case "response.function_call_arguments.delta" if get(event, "output_index") == self._call:
+                self.items.append(get(event, "item"))
+            case "response.function_call_arguments.delta" if get(event, "output_index") == self.call:
                 return str(get(event, "delta"))
-            case "response.output_text.delta" if self._call is None:
+            case "response.output_text.delta" if self.call is None:
                 return str(get(event, "delta"))
             case kind:
-                self._response = get(event, "response") or self._response
+                self.said = get(event, "response") or self.said
                 self.ended = self.ended or kind in _TERMINAL
         return ""
 
     def _is_ours(self, item: Any) -> bool:
-        told = items(self._response, "tools")
+        told = items(self.said, "tools")
         return get(item, "type") == "function_call" and (not told or get(item, "name") == get(told[-1], "name"))
 
     def data(self) -> dict[str, Any]:
         """The response, as the last event tells it; the items that were done where it does not hold them itself."""
-        data = _wire(self._response)
-        return {**data, "output": data.get("output") or [_wire(item) for item in self._items]}
+        data = _wire(self.said)
+        return {**data, "output": data.get("output") or [_wire(item) for item in self.items]}
 
 
 _TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
@@ -219,5 +213,4 @@ _TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
 
 def _wire(thing: Any, **options: bool) -> Any:
     """An SDK's object under the names that it has on the wire."""
-    dump = getattr(thing, "model_dump", None)
-    return dump(mode="json", by_alias=True, exclude_unset=True, warnings=False, **options) if dump else thing
+    return dumped(thing, mode="json", by_alias=True, exclude_unset=True, **options)
