@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..messages import split_system
@@ -86,12 +87,11 @@ def read(completion: Any) -> Reply:
     """The text blocks as one text, and the tools used; thinking is nobody's answer."""
     blocks = items(completion, "content")
     text = together(get(block, "text") for block in blocks if get(block, "type") == "text")
-    used = [block for block in blocks if get(block, "type") == "tool_use"]
     finish = _FINISH.get(str(get(completion, "stop_reason")), "stop")
     explained = together([get(get(completion, "stop_details"), "explanation")])
     return Reply(
         text=text,
-        calls=tuple(call(get(block, "id"), block, "input") for block in used),
+        calls=tuple(call(get(block, "id"), block, "input") for block in blocks if get(block, "type") == "tool_use"),
         finish=finish,
         refusal=(explained or text or None) if finish == "refusal" else None,
         usage=get(completion, "usage"),
@@ -155,11 +155,7 @@ class Listener(Ear):
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:
     """A block with the input that it came to; what is no JSON stays text, which no model takes."""
-    text = block.get("partial_json")
-    if not text:
-        return without(block, "partial_json")
-    try:
-        given = json.loads(text)
-    except (ValueError, RecursionError):
-        given = text
-    return {**without(block, "partial_json"), "input": given}
+    text, said = block.get("partial_json"), without(block, "partial_json")
+    with suppress(ValueError, RecursionError):
+        return {**said, "input": json.loads(text)} if text else said
+    return {**said, "input": text}

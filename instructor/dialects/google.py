@@ -95,10 +95,7 @@ def _tell(config: dict[str, Any], words: list[Any]) -> dict[str, Any]:
     return {**config, "system_instruction": said}
 
 
-_TEXTUAL = [
-    f"HARM_CATEGORY_{each}"
-    for each in ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT", "CIVIC_INTEGRITY")
-]
+_TEXTUAL = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT", "CIVIC_INTEGRITY")
 
 
 def _safety(given: Any) -> list[Any]:
@@ -106,7 +103,8 @@ def _safety(given: Any) -> list[Any]:
     if isinstance(given, Mapping):
         given = [{"category": _word(category), "threshold": threshold} for category, threshold in given.items()]
     named = {_word(get(setting, "category")) for setting in listed(given)}
-    return [*listed(given), *({"category": each, "threshold": "OFF"} for each in _TEXTUAL if each not in named)]
+    textual = (f"HARM_CATEGORY_{each}" for each in _TEXTUAL)
+    return [*listed(given), *({"category": each, "threshold": "OFF"} for each in textual if each not in named)]
 
 
 def _word(member: Any) -> str:

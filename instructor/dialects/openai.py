@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import field
@@ -58,9 +58,11 @@ def read(completion: Any) -> Reply:
     choice = first(completion, "choices")
     message = get(choice, "message")
     refusal = together([get(message, "refusal") or None])
+    legacy = {"function": get(message, "function_call")}
+    made = [each for each in (*items(message, "tool_calls"), legacy) if get(each, "function") is not None]
     return Reply(
         text=_text(message),
-        calls=tuple(_calls(message)),
+        calls=tuple(call(get(each, "id"), get(each, "function"), "arguments") for each in made),
         finish="refusal" if refusal else _FINISH.get(str(get(choice, "finish_reason")), "stop"),
         refusal=refusal,
         usage=get(completion, "usage"),
@@ -73,13 +75,6 @@ def _text(message: Any) -> str | None:
     if isinstance(content, dict):
         return as_json(content)
     return together([content, *(get(part, "text") for part in items(message, "content"))])
-
-
-def _calls(message: Any) -> Iterator[Call]:
-    legacy = {"function": get(message, "function_call")}
-    for made in (*items(message, "tool_calls"), legacy):
-        if get(made, "function") is not None:
-            yield call(get(made, "id"), get(made, "function"), "arguments")
 
 
 def reask(kwargs: Mapping[str, Any], _completion: Any, reply: Reply, problem: Exception, mode: Mode) -> dict[str, Any]:
@@ -125,8 +120,7 @@ class Listener(Ear):
         """A chat completion. Groq has a place of its own for what it costs; `obfuscation` is noise, and says so."""
         usage = self.said.get("usage") or get(self.said.get("x_groq"), "usage")
         choices = [_whole(fold(pieces)) for pieces in self.parts.values()]
-        said = without(self.said, "obfuscation")
-        return {**said, "object": "chat.completion", "choices": choices, "usage": usage}
+        return {**without(self.said, "obfuscation"), "object": "chat.completion", "choices": choices, "usage": usage}
 
 
 def _place(begun: list[dict[str, Any]], made: Any) -> int:

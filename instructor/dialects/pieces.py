@@ -19,8 +19,7 @@ def heard(event: Any, provider: str) -> dict[str, Any]:
         ProviderError: the event is an error.
     """
     data: dict[str, Any] = event if isinstance(event, dict) else _data(event)
-    error = data.get("error")
-    if error:
+    if error := data.get("error"):
         raise ProviderError(provider, str(get(error, "message") or error))
     return data
 
@@ -67,18 +66,15 @@ def fold(pieces: Iterable[Any], field: str = "") -> Any:
     if len(said) > 1 and kinds == {dict}:
         return {name: fold((piece.get(name) for piece in said), name) for name in dict.fromkeys(chain(*said))}
     if len(said) > 1 and list in kinds:
-        return indexed(chain(*map(_parts, said)))
+        # A text among lists of parts is one of them: Mistral's comes as parts while it reasons, then as text.
+        parts = (piece if isinstance(piece, list) else [{"type": "text", "text": piece}] for piece in said)
+        return _indexed(chain(*parts))
     if kinds == {str} and field not in _WHOLE:
         return "".join(said)
     return next((piece for piece in reversed(said) if piece != ""), said[0] if said else None)
 
 
-def _parts(content: Any) -> list[Any]:
-    """A text as a list of parts, among others: Mistral's comes as parts while it reasons, then as text."""
-    return content if isinstance(content, list) else [{"type": "text", "text": content}]
-
-
-def indexed(parts: Iterable[Any]) -> list[Any]:
+def _indexed(parts: Iterable[Any]) -> list[Any]:
     """The parts in the order in which they began, those with the same index folded into one."""
     groups: dict[Hashable, list[Any]] = {}
     for number, part in enumerate(parts):

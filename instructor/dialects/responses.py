@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from msgspec import field
 
 from ..exceptions import ProviderError
 from ..mode import Mode
 from ..schema import OPENAI, fit
 from ..shape import Shape
 from .base import Ear, Finish, Reply, call, dumped, get, items, listed, together, tool
+from .pieces import without
 from .prompts import mend
 
 name = "responses"
@@ -27,9 +26,8 @@ def ask(kwargs: Mapping[str, Any], shape: Shape | None, _mode: Mode) -> dict[str
     Raises:
         TypeError: there is no question, or there are two.
     """
-    asked = {key: value for key, value in kwargs.items() if key not in {"messages", *_LIMITS}}
-    limits = [kwargs[key] for key in _LIMITS if kwargs.get(key) is not None]
-    asked = {**({"max_output_tokens": limits[-1]} if limits else {}), **asked, "input": _input(kwargs)}
+    limits = [{"max_output_tokens": kwargs[key]} for key in _LIMITS if kwargs.get(key) is not None]
+    asked = {**(limits[-1] if limits else {}), **without(kwargs, "messages", *_LIMITS), "input": _input(kwargs)}
     if "tools" in asked:
         asked["tools"] = [_flat(each) for each in listed(asked["tools"])]
     return asked if shape is None else _shaped(asked, shape)
@@ -39,17 +37,13 @@ def _shaped(asked: dict[str, Any], shape: Shape) -> dict[str, Any]:
     """A function is strict here unless it says that it is not; the user's own tools must stay free to be called."""
     ours = {"type": "function", "strict": False, **tool(shape, "parameters", OPENAI, Mode.TOOLS_STRICT)}
     own = asked.get("tools") or []
-    choice = asked.get("tool_choice") or "auto"
-    called = {**asked, "tools": [*own, ours], "tool_choice": choice if own else _named(shape)}
+    choice = (asked.get("tool_choice") or "auto") if own else {"type": "function", "name": shape.name}
+    called = {**asked, "tools": [*own, ours], "tool_choice": choice}
     exact = fit(shape.schema, OPENAI)
     if exact is None:
         return called
     described = {"type": "json_schema", "name": shape.name, "schema": exact, "strict": True}
     return {**called, "text": {**(asked.get("text") or {}), "format": described}}
-
-
-def _named(shape: Shape) -> dict[str, Any]:
-    return {"type": "function", "name": shape.name}
 
 
 def _flat(given: Any) -> Any:
@@ -69,24 +63,26 @@ def _input(kwargs: Mapping[str, Any]) -> list[Any]:
 _CHATTY = {"name", "refusal", "annotations", "audio", "function_call", "tool_calls"}
 
 
-def _items(message: Any) -> Iterator[Any]:
+def _items(message: Any) -> list[Any]:
     """A message of the chat API as the items that say the same; everything else as it is."""
     if not isinstance(message, dict) or "role" not in message or "type" in message:
-        yield message
-        return
-    role = message["role"]
-    content = message.get("content")
+        return [message]
+    role, content, calls = message["role"], message.get("content"), message.get("tool_calls") or ()
     parts = [_part(part, role) for part in content] if isinstance(content, (list, tuple)) else content
     if role == "tool":
-        yield {"type": "function_call_output", "call_id": message.get("tool_call_id"), "output": parts or ""}
-        return
-    calls = message.get("tool_calls") or ()
-    if parts or not calls:
-        yield {**{key: value for key, value in message.items() if key not in _CHATTY}, "content": parts or ""}
-    for made in calls:
-        function = get(made, "function")
-        called = {"name": get(function, "name"), "arguments": get(function, "arguments") or "{}"}
-        yield {"type": "function_call", "call_id": get(made, "id"), **called}
+        return [_output(message.get("tool_call_id"), parts or "")]
+    said = [{**without(message, *_CHATTY), "content": parts or ""}] if parts or not calls else []
+    return [*said, *map(_called, calls)]
+
+
+def _called(made: Any) -> dict[str, Any]:
+    function = get(made, "function")
+    called = {"name": get(function, "name"), "arguments": get(function, "arguments") or "{}"}
+    return {"type": "function_call", "call_id": get(made, "id"), **called}
+
+
+def _output(call_id: Any, output: Any) -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": call_id, "output": output}
 
 
 def _part(part: Any, role: str) -> Any:
@@ -139,15 +135,8 @@ def _failed(error: Any) -> ProviderError:
 def reask(kwargs: Mapping[str, Any], completion: Any, reply: Reply, problem: Exception, _mode: Mode) -> dict[str, Any]:
     """Give the model its own items back, thoughts and all, and answer each call with the error."""
     ours = kwargs["tools"][-1]["name"]
-    other = f"This tool cannot be run here. Answer by calling `{ours}`."
-    answers: list[dict[str, Any]] = [
-        {
-            "type": "function_call_output",
-            "call_id": made.id,
-            "output": mend(problem, Mode.TOOLS) if made.name == ours else other,
-        }
-        for made in reply.calls
-    ]
+    words, other = {ours: mend(problem, Mode.TOOLS)}, f"This tool cannot be run here. Answer by calling `{ours}`."
+    answers = [_output(made.id, words.get(made.name, other)) for made in reply.calls]
     answers = answers or [{"role": "user", "content": mend(problem, Mode.JSON_SCHEMA)}]
     if kwargs.get("conversation"):  # where the API itself adds what was asked and answered
         return {**kwargs, "input": answers}
@@ -163,7 +152,7 @@ def _returned(completion: Any, *, kept: bool | None) -> list[Any]:
     if kept is not False:
         return output
     known = [item for item in output if get(item, "type") != "reasoning" or get(item, "encrypted_content")]
-    return [{key: value for key, value in item.items() if key != "id" or "encrypted_content" in item} for item in known]
+    return [item if "encrypted_content" in item else without(item, "id") for item in known]
 
 
 class Listener(Ear):
@@ -173,7 +162,6 @@ class Listener(Ear):
     called, it may be the text.
     """
 
-    items: list[Any] = field(default_factory=list)
     call: Any = None
 
     def hear(self, event: Any) -> str:
@@ -188,14 +176,14 @@ class Listener(Ear):
             case "response.output_item.added" if self.call is None and self._is_ours(get(event, "item")):
                 self.call = get(event, "output_index")
             case "response.output_item.done":
-                self.items.append(get(event, "item"))
+                self.parts.setdefault(get(event, "output_index"), []).append(get(event, "item"))
             case "response.function_call_arguments.delta" if get(event, "output_index") == self.call:
                 return str(get(event, "delta"))
             case "response.output_text.delta" if self.call is None:
                 return str(get(event, "delta"))
             case kind:
                 self.said = get(event, "response") or self.said
-                self.ended = self.ended or kind in _TERMINAL
+                self.ended = self.ended or kind in {"response.completed", "response.incomplete", "response.failed"}
         return ""
 
     def _is_ours(self, item: Any) -> bool:
@@ -205,10 +193,7 @@ class Listener(Ear):
     def data(self) -> dict[str, Any]:
         """The response, as the last event tells it; the items that were done where it does not hold them itself."""
         data = _wire(self.said)
-        return {**data, "output": data.get("output") or [_wire(item) for item in self.items]}
-
-
-_TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
+        return {**data, "output": data.get("output") or [_wire(item) for done in self.parts.values() for item in done]}
 
 
 def _wire(thing: Any, **options: bool) -> Any:
