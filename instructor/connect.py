@@ -50,7 +50,9 @@ def sdk(row: Row) -> ModuleType:
     except ModuleNotFoundError:  # the parent of a dotted name is absent
         found = None
     if found is None:
-        raise ConfigurationError(f"The provider {row.provider.value!r} needs the package {row.sdk}: {row.install}")
+        package = row.sdk.replace(".", "-")
+        install = "openai" if package == "openai" else f'"instructor[{package}]"'  # what not everybody has is an extra
+        raise ConfigurationError(f"The provider {row.provider.value!r} needs {package}: pip install {install}")
     return importlib.import_module(row.sdk)
 
 
@@ -81,8 +83,7 @@ def _found(row: Row, kwargs: dict[str, Any], what: str, name: str, variables: tu
 
 
 def _missing(row: Row, what: str, name: str, variables: tuple[str, ...]) -> ConfigurationError:
-    where = " or ".join(variables)
-    return ConfigurationError(f"No {what} for {row.provider.value!r}: set {where}, or pass {name}=…")
+    return ConfigurationError(f"No {what} for {row.provider.value!r}: set {' or '.join(variables)}, or pass {name}=…")
 
 
 def _key(row: Row, kwargs: dict[str, Any]) -> Any:
@@ -97,9 +98,8 @@ def _with_key(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _azure(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
-    token = kwargs.get("azure_ad_token") or kwargs.get("azure_ad_token_provider")
     made = {"api_version": kwargs.pop("api_version", None) or "2024-02-01"}
-    if not token:
+    if not (kwargs.get("azure_ad_token") or kwargs.get("azure_ad_token_provider")):
         made["api_key"] = _key(row, kwargs)
     if not kwargs.get("base_url"):
         made["azure_endpoint"] = _found(row, kwargs, "address", "azure_endpoint", ("AZURE_OPENAI_ENDPOINT",))
@@ -116,10 +116,9 @@ def _google(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Google's client takes its address and its timeout (in milliseconds) in `http_options`."""
     options = kwargs.pop("http_options", None) or {}
     http = dict(options if isinstance(options, Mapping) else options.model_dump(exclude_none=True))
-    if (base_url := kwargs.pop("base_url", None)) is not None:
-        http["base_url"] = base_url
-    if (timeout := kwargs.pop("timeout", None)) is not None:
-        http["timeout"] = int(timeout * 1000)
+    timeout = kwargs.pop("timeout", None)
+    given = {"base_url": kwargs.pop("base_url", None), "timeout": None if timeout is None else int(timeout * 1000)}
+    http |= {name: value for name, value in given.items() if value is not None}
     made: dict[str, Any] = {"http_options": http} if http else {}
     return made if kwargs.get("vertexai") or kwargs.get("credentials") else {**made, "api_key": _key(row, kwargs)}
 

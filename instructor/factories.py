@@ -55,10 +55,8 @@ def from_provider(
     row = row_in(row, mode)
     logger.info("Initializing %s provider with model %s", row.provider.value, name)
     wants_async = kwargs.pop("use_async", False) or async_client
-    if row.provider is Provider.LITELLM:
-        client, call = None, getattr(sdk(row), row.calls[wants_async])
-    else:
-        client, call = connect(row, kwargs, wants_async=wants_async), None
+    call = getattr(sdk(row), row.calls[wants_async]) if row.provider is Provider.LITELLM else None
+    client = None if call else connect(row, kwargs, wants_async=wants_async)
     endpoint = Endpoint(row, client, call, is_async=wants_async)
     if row.provider is Provider.LOCAL:
         endpoint.place, endpoint.start = local.identity(name), partial(_serve, client, name)
@@ -76,15 +74,11 @@ def _parse(model: str) -> tuple[Row, str]:
 
 
 # Model families that Ollama serves with tools; the others answer in JSON.
-_TOOL_FAMILIES = re.compile(
-    r"llama3\.[12]|llama4|mistral-nemo|firefunction-v2|command-[ar]|qwen2\.5|qwen3|devstral", re.IGNORECASE
-)
+_FAMILIES = re.compile(r"(?i)llama3\.[12]|llama4|mistral-nemo|firefunction-v2|command-[ar]|qwen2\.5|qwen3|devstral")
 
 
 def _default_mode(row: Row, name: str) -> Mode:
-    if row.provider is Provider.OLLAMA and not _TOOL_FAMILIES.search(name):
-        return Mode.JSON
-    return row.mode
+    return Mode.JSON if row.provider is Provider.OLLAMA and not _FAMILIES.search(name) else row.mode
 
 
 def _serve(client: Any, name: str) -> None:
@@ -108,18 +102,13 @@ def _wrap(
         ConfigurationError: the SDK is not installed.
     """
     mode = check_mode(mode, row)
-    row = row_for(client, row_in(row, mode))
-    awaits = _is_one_of(client, row, row.clients[True]) if use_async is None else use_async
-    if not _is_one_of(client, row, row.clients[awaits]):
+    row, module = row_for(client, row_in(row, mode)), sdk(row)
+    kinds = [getattr(module, name, ()) for name in row.clients]  # as far as the SDK has them
+    awaits = isinstance(client, kinds[True]) if use_async is None else use_async
+    if not isinstance(client, kinds[awaits]):
         names = ", ".join(row.clients)
         raise ClientError(f"Client must be an instance of one of: {names}. Got: {type(client).__name__}")
     return _client(Endpoint(row, client, is_async=awaits), mode, model, kwargs)
-
-
-def _is_one_of(client: Any, row: Row, *names: str) -> bool:
-    """Whether `client` is an instance of one of the SDK's classes, as far as the SDK has them."""
-    module = sdk(row)
-    return isinstance(client, tuple(getattr(module, name, ()) for name in names))
 
 
 def from_openai(client: Any, mode: Mode = Mode.TOOLS, model: str | None = None, **kwargs: Any) -> Any:
@@ -157,9 +146,8 @@ def from_litellm(
     row = ROWS["litellm"]
     if not callable(completion):
         raise ClientError(f"Pass litellm.completion or litellm.acompletion, not a {type(completion).__name__}.")
-    mode = check_mode(mode, row)
     awaits = is_async(completion) if async_client is None else async_client
-    return _client(Endpoint(row, None, completion, is_async=awaits), mode, None, kwargs)
+    return _client(Endpoint(row, None, completion, is_async=awaits), check_mode(mode, row), None, kwargs)
 
 
 def _compatible(name: str) -> Callable[..., Any]:

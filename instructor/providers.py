@@ -75,12 +75,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     lacks: frozenset[Mode] = frozenset()
     responses: bool = False
 
-    @property
-    def install(self) -> str:
-        """The command that brings this provider's SDK: one that not everybody has is an extra of ours."""
-        extra = self.sdk.replace(".", "-")
-        return "pip install openai" if extra == "openai" else f'pip install "instructor[{extra}]"'
-
     def streamed(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The SDK's arguments for the same question, answered as a stream."""
         return {**kwargs, **({} if self.streams else {"stream": True})}
@@ -185,8 +179,7 @@ ROWS = {row.provider.value: row for row in _NAMED_ALIKE} | {"google": _GOOGLE, "
 _MARKS = {
     "azure": Provider.AZURE_OPENAI,
     "googleapis": Provider.GOOGLE,
-    "localhost:11434": Provider.OLLAMA,
-    "127.0.0.1:11434": Provider.OLLAMA,
+    ":11434": Provider.OLLAMA,
     "amazonaws": Provider.BEDROCK,
     "x.ai": Provider.XAI,
     **{known.value: known for known in Provider if known not in {Provider.LOCAL, Provider.OPENAI, Provider.UNKNOWN}},

@@ -127,13 +127,12 @@ def _reworded(schema: dict[str, Any], subset: Subset) -> dict[str, Any]:
     said = {_UNIONS.get(key, key): value for key, value in schema.items() if key != "discriminator"}
     if "$ref" in said:  # nothing may stand beside a reference: words about it stand around it
         said["anyOf"] = [{"$ref": said.pop("$ref")}]
-    if type(said.get("const")) in _LISTABLE and "const" not in subset.keywords:
-        said["enum"] = [said.pop("const")]
+    if type(said.get("const")) in {str, int, float} and "const" not in subset.keywords:
+        said["enum"] = [said.pop("const")]  # every API takes these in an enum
     return said
 
 
 _UNIONS = {"oneOf": "anyOf", "allOf": "anyOf"}  # pydantic writes an `allOf` only around one reference
-_LISTABLE = (str, int, float)  # what every API takes in an enum
 
 
 def _inside(key: str, value: Any, subset: Subset) -> Any:
