@@ -75,9 +75,9 @@ class Plan(msgspec.Struct, eq=False):
     strict: bool
     hooks: Hooks
     budget: int | None = None
+    reading: Reading | None = None
     slot: Slot | None = None
     clock: Callable[[], float] = time.time
-    reading: Reading | None = None
     streams: bool = False
 
     @property
@@ -136,19 +136,18 @@ def make_plan(
     sample = check_sample(kwargs.pop("cache_sample")) if "cache_sample" in kwargs else None
     if token_budget is not None:
         check_budget(token_budget, shape)
-    reading = None
-    if "stream" in kwargs and kwargs.pop("stream"):
-        reading = check_stream(response_model, shape, asker.mode, token_budget)
+    stream = "stream" in kwargs and kwargs.pop("stream")
+    reading = check_stream(response_model, shape, asker.mode, token_budget) if stream else None
     if context:
         kwargs = {name: render(value, context) if name in TEMPLATED else value for name, value in kwargs.items()}
     heard = asker.hooks if hooks is None else asker.hooks + hooks
-    plan = Plan(asker.endpoint, shape, asker.mode, kwargs, max_retries, context, strict, heard, token_budget)
-    plan.reading = reading
+    plan = Plan(asker.endpoint, shape, asker.mode, kwargs, max_retries, context, strict, heard, token_budget, reading)
     if cache is not None and policy != "off":
         shelf = shelf_of(cache)
         key = key_of(plan, shelf, namespace, sample)
         plan.slot = None if key is None else Slot(shelf, key, ttl, namespace, sample, policy)
-    plan.streams = reading is not None and (shape is not None or plan.slot is not None)
+    if reading is not None:
+        plan.streams = shape is not None or plan.slot is not None
     if policy == "offline" and plan.slot is None:
         raise CacheMiss(
             "cache_mode='offline', and there is no cache, or no key to look under: nothing can be answered."
@@ -162,7 +161,7 @@ TEMPLATED = ("messages", "input", "contents", "chat_history", "system", "instruc
 def key_of(plan: Plan, shelf: Shelf, namespace: str | None, sample: int | None = None) -> str | None:
     """The key of a question, or None with a warning when it has none."""
     kwargs, endpoint = plan.kwargs, plan.endpoint
-    if plan.reading == "events" and "stream_options" in kwargs:  # they say which events there are
+    if plan.reading is not None and plan.shape is None and "stream_options" in kwargs:  # they say what the events are
         kwargs = {**kwargs, "events": kwargs["stream_options"]}
     try:
         return make_cache_key(
