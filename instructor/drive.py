@@ -1,4 +1,4 @@
-"""The two drivers: they perform what flows ask for, and are the only place that knows sync from async."""
+"""The two drivers, sync and async: they perform what flows ask for; what many share, `sharing.py` does for both."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ def check_stream(response_model: Any, shape: Shape | None, mode: Mode, budget: i
         raise ConfigurationError(f"{reason}. Leave stream=True out.")
     if _is_a(response_model, PartialBase):
         return "snapshots"
-    if get_origin(response_model) in LISTS or _is_a(response_model, IterableBase):
+    if _is_list(response_model):
         return "items"
     raise ConfigurationError(
         f"A stream of {response_model!r} would be one answer. Ask for Partial[...] of it (create_partial) to see it "
@@ -257,6 +257,10 @@ def _is_a(response_model: Any, kind: type) -> bool:
     return isinstance(response_model, type) and issubclass(response_model, kind)
 
 
+def _is_list(response_model: Any) -> bool:
+    return get_origin(response_model) in LISTS or _is_a(response_model, IterableBase)
+
+
 def growing(response_model: Any) -> Any:
     """`Partial[...]` of a response model, which it may be already."""
     return response_model if _is_a(response_model, PartialBase) else Partial[response_model]
@@ -266,5 +270,4 @@ def several(response_model: Any) -> Any:
     """`Iterable[...]` of a response model, which it may be already."""
     if response_model is None:
         raise TypeError("create_iterable() needs a response_model: the type of its items.")
-    is_list = get_origin(response_model) in LISTS or _is_a(response_model, IterableBase)
-    return response_model if is_list else collections.abc.Iterable[response_model]
+    return response_model if _is_list(response_model) else collections.abc.Iterable[response_model]

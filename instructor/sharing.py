@@ -189,7 +189,7 @@ async def _lead_async(effect: Share, flight: Flight, left: float | None, run: Ru
 
 
 class Seat:
-    """Where one sits who listens to a flight: an iterator over what it emits, of both kinds.
+    """Where one sits who listens to a flight: gives what it emits to `next` and to `anext`.
 
     It ends when the flight has landed; `answer` is then what came of it, or None where that does not count for us.
     """
@@ -201,14 +201,9 @@ class Seat:
         self._patience = None if leading else effect.patience  # between two things said, as an SDK's own timeout
         self._heard = 0
 
-    def __iter__(self) -> Seat:
-        return self
-
-    __aiter__ = __iter__
-
     def __next__(self) -> Emit:
         """What was said next, waited for in this thread."""
-        while self._is_silent():
+        while not self._flight.has(self._heard):
             self._wait()
         return self._next(StopIteration)
 
@@ -216,7 +211,7 @@ class Seat:
         """What was said next, waited for in this event loop."""
         while True:
             grown = self._flight.grown  # before looking: another thread may say something meanwhile
-            if not self._is_silent():
+            if self._flight.has(self._heard):
                 return self._next(StopAsyncIteration)
             if self._flight.pump is not None:
                 await asyncio.to_thread(self._wait)
@@ -227,9 +222,6 @@ class Seat:
     def _wait(self) -> None:
         with _patient(self._patience, SILENT):
             self._flight.wait(self._heard, self._patience)
-
-    def _is_silent(self) -> bool:
-        return len(self._flight.said) <= self._heard and not self._flight.landing.done()
 
     def _next(self, over: type[Exception]) -> Emit:
         if self._heard < len(self._flight.said):
