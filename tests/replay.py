@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,13 @@ def recorded(provider: str, *, stream: bool = False) -> list[Exchange]:
     """The exchanges of a provider, those that were streamed or the others."""
     exchanges = json.loads((RECORDED / f"{provider}.json").read_text(encoding="utf-8"))
     return [exchange for exchange in exchanges if exchange["stream"] == stream]
+
+
+def streams_in(apis: Iterable[str]) -> set[str]:
+    """The ids of everything that was recorded as a stream in some APIs, whichever file holds it."""
+    files = [path for path in RECORDED.glob("*.json") if path.stem != "openai_sdk_snapshots"]  # responses only
+    lists = [found for path in files if isinstance(found := json.loads(path.read_text(encoding="utf-8")), list)]
+    return {each["id"] for found in lists for each in found if each.get("stream") and each.get("api") in set(apis)}
 
 
 @dataclass

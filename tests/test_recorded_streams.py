@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
-from replay import RECORDED, Exchange, model_of, recorded, replay_server
+from replay import Exchange, model_of, recorded, replay_server, streams_in
 from test_listeners_recorded import CUT, ERRORS, FILES, SIZES, Wire
 from test_recorded import (
     ANTHROPIC,
@@ -435,16 +435,7 @@ STRUCTURED_COUNTS = {"chat": 77, "responses": 26, "messages": 12, "generateConte
 
 def test_counts():
     """Every recorded stream in these APIs is one of those above."""
-    everywhere = [
-        exchange
-        for path in RECORDED.glob("*.json")
-        if isinstance(found := json.loads(path.read_text(encoding="utf-8")), list)
-        and path.stem != "openai_sdk_snapshots"
-        for exchange in found
-        if exchange.get("stream") and exchange.get("api") in APIS
-    ]
-
-    assert {each["id"] for each in everywhere} == {each["id"] for each in STREAMED}
+    assert streams_in(APIS) == {each["id"] for each in STREAMED}
     assert COUNTS == {api: Counter(x["kind"] for x in STREAMED if x["api"] == api) for api in APIS}
     assert STRUCTURED_COUNTS == Counter(x["api"] for x in STREAMED if structured(x))
     assert sum(map(cut_off, STREAMED)) == 39
