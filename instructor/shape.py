@@ -237,5 +237,6 @@ _NOT_AWAITED = (
 
 def waiting(cls: type) -> list[Callable[..., Any]]:
     """The async validators of a class."""
-    members = {name: member for base in reversed(cls.__mro__) for name, member in vars(base).items()}
+    # Copies, made in one step: another thread may just be noting something on the class.
+    members = {name: member for base in reversed(cls.__mro__) for name, member in vars(base).copy().items()}
     return [member for member in members.values() if ASYNC_MARK in getattr(member, "__dict__", ())]
