@@ -240,7 +240,7 @@ PERFORM: dict[type[Effect], Callable[[Any], Any]] = {
     Run: lambda effect: effect.work(),
     Decide: lambda effect: effect.controller.iter(effect.state),
     Sleep: lambda effect: effect.controller.sleep(effect.seconds),
-    Share: lambda effect: share(effect, run),
+    Share: lambda effect: share(effect, steps),
     Next: lambda effect: next(effect.source, END),
 }
 PERFORM_ASYNC: dict[type[Effect], Callable[[Any], Any]] = {
@@ -250,7 +250,7 @@ PERFORM_ASYNC: dict[type[Effect], Callable[[Any], Any]] = {
     Do: _do_async,
     Run: lambda effect: asyncio.to_thread(effect.work),
     Sleep: _sleep_async,
-    Share: lambda effect: share_async(effect, run_async),
+    Share: lambda effect: share_async(effect, steps_async),
     Next: lambda effect: anext(effect.source, END),
 }
 """What each effect gives, or something to await that does."""

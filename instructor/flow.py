@@ -16,7 +16,7 @@ from .cache.entry import Entry, seal, unseal
 from .cache.flights import is_nested
 from .cache.leases import HEART, Lease
 from .conversation import Conversation, root
-from .effects import Decide, Do, Flow, Load, Run, Save, Send, Share, Sleep
+from .effects import Decide, Do, Emit, Flow, Load, Run, Save, Send, Share, Sleep
 from .exceptions import CacheMiss, IncompleteOutputException, InstructorRetryException, RefusalError, TokenBudgetError
 from .hooks import HookName
 from .listen import listen, overhear
@@ -42,7 +42,7 @@ def solve(plan: Plan) -> Flow[Answer]:
     text, answer = yield from recall(plan, slot)
     if answer is not None:
         return answer
-    work = partial(lead, plan, slot, text)
+    work = partial(tell, plan, slot, text)
     try:
         led, answer, left = yield Share(slot.shelf.flights, slot.flight, work, plan.patience, plan.terms)
     except TimeoutError as late:  # an error of the work itself comes as an InstructorRetryException already
@@ -88,6 +88,12 @@ def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answe
 def _trouble(plan: Plan, slot: Slot, doing: str, problem: object) -> None:
     slot.shelf.trouble(doing, problem)
     plan.hooks.emit(HookName.CACHE_ERROR, problem, doing=doing)
+
+
+def tell(plan: Plan, slot: Slot, refused: Any = None, left: float | None = None) -> Flow[None]:
+    """As `lead`, while others listen."""
+    answer = yield from lead(plan, slot, refused, left)
+    yield Emit(answer=answer)
 
 
 def lead(plan: Plan, slot: Slot, refused: Any = None, left: float | None = None) -> Flow[Answer]:

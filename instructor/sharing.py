@@ -5,52 +5,51 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import TimeoutError as NotLanded
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, closing, contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from .cache.flights import LEADING, Flight, Landing
-from .effects import Emit, Flow, Join, Share
+from .effects import END, Emit, Flow, Share
 from .exceptions import InstructorError
 
-T = TypeVar("T")
 SILENT = "Nothing more came for {patience} s of a stream that somebody else asked for; raise timeout, or ask again."
 LATE = "Waited {patience} s for an identical question that is already being asked; raise timeout, or ask again."
 
-Run = Callable[[Flow[T]], T]
-RunAsync = Callable[[Flow[T]], Awaitable[T]]
 Steps = Callable[[Flow[Any]], Generator[Emit, None, None]]
-StepsAsync = Callable[[Flow[Any]], AsyncIterator[Emit]]
+StepsAsync = Callable[[Flow[Any]], AsyncGenerator[Emit, None]]
 
 
-def share(effect: Share, run: Run[Any]) -> tuple[bool, Any, float | None]:
+def share(effect: Share, steps: Steps) -> tuple[bool, Any, float | None]:
     """Lead the flight, or wait for it; when its leader went away, try again with what is left of our patience."""
     end, left = _end(effect.patience), None
     while True:
-        flight, leading = effect.flights.board(effect.key, inside=_this_loop())
-        if flight is None:
+        seat = join(effect, steps, left, end)
+        if seat is None:
             return False, None, left
-        if leading:
-            return True, _lead(effect, flight, left, run), left
-        try:
-            with _patient(effect.patience):
-                landing = _landing(flight, end)
-        finally:
-            _leave(effect, flight)
-        if _counts(landing, flight, effect):
-            return False, _unpacked(landing, mine=False), _left(end)
+        with closing(seat):
+            while next(seat, END) is not END:
+                pass
+        if seat.answer is not None:
+            return seat.leading, seat.answer, left if seat.leading else _left(end)
         left = _left(end)
 
 
-@contextmanager
-def _patient(patience: float | None, said: str = LATE) -> Iterator[None]:
-    """Say what it means when nothing came."""
-    try:
-        yield
-    except NotLanded:
-        raise TimeoutError(said.format(patience=patience)) from None
+async def share_async(effect: Share, steps: StepsAsync) -> tuple[bool, Any, float | None]:
+    """As `share`; but the work is a task of its own, so that its first asker may be cancelled and the others not."""
+    end, left = _end(effect.patience), None
+    while True:
+        seat = await join_async(effect, steps, left, end)
+        if seat is None:
+            return False, None, left
+        async with aclosing(seat):
+            while await anext(seat, END) is not END:
+                pass
+        if seat.answer is not None:
+            return seat.leading, seat.answer, left if seat.leading else _left(end)
+        left = _left(end)
 
 
 def _this_loop() -> asyncio.AbstractEventLoop | None:
@@ -58,13 +57,6 @@ def _this_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _landing(flight: Flight, end: float | None) -> Landing:
-    """Wait for a flight; where it is a stream that somebody listens to at leisure, do not wait for them."""
-    while flight.pump is not None and not flight.landing.done():
-        flight.wait(len(flight.said), _left(end))
-    return flight.landing.result(_left(end))
 
 
 def _leave(effect: Share, flight: Flight) -> None:
@@ -76,35 +68,10 @@ def _leave(effect: Share, flight: Flight) -> None:
         flight.loop.call_soon_threadsafe(flight.task.cancel)
 
 
-def _lead(effect: Share, flight: Flight, left: float | None, run: Run[Any]) -> Any:
-    flight.terms, landing = effect.terms, Landing(abandoned=True)
-    mark = LEADING.set(effect.flights.leading(effect.key))
-    try:
-        landing = Landing(run(effect.work(left)))
-    except Exception as error:
-        landing = _failed(error)
-        raise
-    finally:
-        LEADING.reset(mark)
-        effect.flights.land(effect.key, flight, landing)
-    return landing.result
-
-
 def _failed(error: BaseException) -> Landing:
     """What an error means to those who wait: a timeout was the leader's own, and theirs may be longer."""
     late = any("Timeout" in cls.__name__ for problem in (error, error.__cause__) for cls in type(problem).__mro__)
     return Landing(error=error, abandoned=late or not isinstance(error, Exception))
-
-
-def _counts(landing: Landing, flight: Flight, effect: Share) -> bool:
-    """Whether a landing answers one who waited: a result does, an error only on the same terms."""
-    return not landing.abandoned and (landing.error is None or flight.terms == effect.terms)
-
-
-def _unpacked(landing: Landing, *, mine: bool) -> Any:
-    if landing.error is not None:
-        raise landing.error if mine else _twin(landing.error)
-    return landing.result
 
 
 def _twin(error: BaseException) -> BaseException:
@@ -122,31 +89,6 @@ def _end(patience: float | None) -> float | None:
 
 def _left(end: float | None) -> float | None:
     return None if end is None else max(end - time.monotonic(), 0)
-
-
-async def share_async(effect: Share, run: RunAsync[Any]) -> tuple[bool, Any, float | None]:
-    """As `share`; but the work is a task of its own, so that its first asker may be cancelled and the others not."""
-    loop, end, left = asyncio.get_running_loop(), _end(effect.patience), None
-    while True:
-        flight, leading = effect.flights.board(effect.key, loop=loop)
-        if flight is None:
-            return False, None, left
-        if leading:
-            flight.task = loop.create_task(_lead_async(effect, flight, left, run))
-        landing = await _landed(effect, flight, None if leading else end)
-        if leading or _counts(landing, flight, effect):
-            return leading, _unpacked(landing, mine=leading), _left(end)
-        left = _left(end)
-
-
-async def _landed(effect: Share, flight: Flight, end: float | None) -> Landing:
-    try:
-        with _patient(effect.patience):
-            if flight.pump is not None:
-                return await asyncio.to_thread(_landing, flight, end)
-            return await _waited(flight.landing, _left(end))  # type: ignore[no-any-return]
-    finally:
-        await _leave_async(effect, flight)
 
 
 async def _waited(future: Any, patience: float | None) -> Any:
@@ -174,31 +116,17 @@ async def _leave_async(effect: Share, flight: Flight) -> None:
         await asyncio.wait({flight.task})
 
 
-async def _lead_async(effect: Share, flight: Flight, left: float | None, run: RunAsync[Any]) -> None:
-    flight.terms, landing = effect.terms, Landing(abandoned=True)
-    LEADING.set(effect.flights.leading(effect.key))  # this task's own context: nothing to undo
-    try:
-        landing = Landing(await run(effect.work(left)))
-    except Exception as error:  # noqa: BLE001  raised again by everyone who waits
-        landing = _failed(error)
-    except BaseException as error:
-        landing = _failed(error)
-        raise
-    finally:
-        effect.flights.land(effect.key, flight, landing)
-
-
 class Seat:
     """Where one sits who listens to a flight: gives what it emits to `next` and to `anext`.
 
-    It ends when the flight has landed; `answer` is then what came of it, or None where that does not count for us.
+    It ends when the flight has landed; `answer` is then what came of it, or None where that does not count for us. Who
+    does not lead waits until `end`; without one for some time between two things said, as an SDK's own timeout does.
     """
 
-    def __init__(self, effect: Join, flight: Flight, *, leading: bool) -> None:
+    def __init__(self, effect: Share, flight: Flight, *, leading: bool, end: float | None) -> None:
         self.leading = leading
         self.answer: Any = None
-        self._effect, self._flight = effect, flight
-        self._patience = None if leading else effect.patience  # between two things said, as an SDK's own timeout
+        self._effect, self._flight, self._end = effect, flight, end
         self._heard = 0
 
     def __next__(self) -> Emit:
@@ -213,24 +141,39 @@ class Seat:
             grown = self._flight.grown  # before looking: another thread may say something meanwhile
             if self._flight.has(self._heard):
                 return self._next(StopAsyncIteration)
-            if self._flight.pump is not None:
+            if self._flight.rests:
                 await asyncio.to_thread(self._wait)
             else:
-                with _patient(self._patience, SILENT):
-                    await _waited(grown, self._patience)
+                with self._patiently() as patience:
+                    await _waited(grown, patience)
 
     def _wait(self) -> None:
-        with _patient(self._patience, SILENT):
-            self._flight.wait(self._heard, self._patience)
+        with self._patiently() as patience:
+            self._flight.wait(self._heard, patience)
+
+    @contextmanager
+    def _patiently(self) -> Iterator[float | None]:
+        """Seconds to wait now; says what it means when nothing came."""
+        patience = self._effect.patience
+        try:
+            yield None if self.leading else patience if self._end is None else _left(self._end)
+        except NotLanded:
+            raise TimeoutError((LATE if self._end else SILENT).format(patience=patience)) from None
 
     def _next(self, over: type[Exception]) -> Emit:
         if self._heard < len(self._flight.said):
             self._heard += 1
             return self._said()
         landing = self._flight.landing.result()
-        if self.leading or _counts(landing, self._flight, self._effect):
-            self.answer = _unpacked(landing, mine=self.leading)
+        if self.leading or self._counts(landing):
+            if landing.error is not None:
+                raise landing.error if self.leading else _twin(landing.error)
+            self.answer = landing.result
         raise over
+
+    def _counts(self, landing: Landing) -> bool:
+        """Whether a landing answers one who waited: a result does, an error only on the same terms."""
+        return not landing.abandoned and (landing.error is None or self._flight.terms == self._effect.terms)
 
     def _said(self) -> Emit:
         """What was said last; when its leader has taken the items, what is left of it is the tape for the others."""
@@ -248,17 +191,15 @@ class Seat:
         await _leave_async(self._effect, self._flight)
 
 
-def join(effect: Join, steps: Steps) -> Seat | None:
-    """A seat in the flight; the first one's work goes on as far as somebody listens."""
-    flight, leading = effect.flights.board(effect.key, inside=_this_loop(), pump=partial(_pump, effect, steps))
-    if flight is None:
-        return None
-    return Seat(effect, flight, leading=leading)
+def join(effect: Share, steps: Steps, left: float | None = None, end: float | None = None) -> Seat | None:
+    """A seat in the flight; the first one's work, with what is `left` of its time, goes on while somebody listens."""
+    flight, leading = effect.flights.board(effect.key, inside=_this_loop(), pump=partial(_pump, effect, steps, left))
+    return None if flight is None else Seat(effect, flight, leading=leading, end=end)
 
 
-def _pump(effect: Join, steps: Steps, flight: Flight) -> Generator[None, None, None]:
+def _pump(effect: Share, steps: Steps, left: float | None, flight: Flight) -> Generator[None, None, None]:
     flight.terms, landing = effect.terms, Landing(abandoned=True)
-    work = steps(effect.work(None))
+    work = steps(effect.work(left))
     try:
         while (said := _said(effect, work)) is not None:
             landing = landing if said.answer is None else Landing(said.answer)
@@ -271,7 +212,7 @@ def _pump(effect: Join, steps: Steps, flight: Flight) -> Generator[None, None, N
         effect.flights.land(effect.key, flight, landing)
 
 
-def _said(effect: Join, work: Generator[Emit, None, None]) -> Emit | None:
+def _said(effect: Share, work: Generator[Emit, None, None]) -> Emit | None:
     """What the work says next, done by this thread for everybody."""
     mark = LEADING.set(effect.flights.leading(effect.key))
     try:
@@ -280,26 +221,32 @@ def _said(effect: Join, work: Generator[Emit, None, None]) -> Emit | None:
         LEADING.reset(mark)
 
 
-async def join_async(effect: Join, steps: StepsAsync) -> Seat | None:
+async def join_async(
+    effect: Share, steps: StepsAsync, left: float | None = None, end: float | None = None
+) -> Seat | None:
     """A seat in the flight, which is a task of its own."""
     loop = asyncio.get_running_loop()
     flight, leading = effect.flights.board(effect.key, loop=loop)
     if flight is None:
         return None
     if leading:
-        flight.task = loop.create_task(_lead_async(effect, flight, None, _heard_by(flight, steps)))
-    return Seat(effect, flight, leading=leading)
+        flight.task = loop.create_task(_lead(effect, flight, steps(effect.work(left))))
+    return Seat(effect, flight, leading=leading, end=end)
 
 
-def _heard_by(flight: Flight, steps: StepsAsync) -> RunAsync[Any]:
-    """A driver that lets all who listen hear what a flow emits, and gives the answer in it."""
-
-    async def run(flow: Flow[Any]) -> Any:
-        answer = None
-        async with aclosing(steps(flow)) as saying:  # type: ignore[type-var]
-            async for said in saying:
-                answer = said.answer or answer
+async def _lead(effect: Share, flight: Flight, work: AsyncGenerator[Emit, None]) -> None:
+    """Let all who listen hear what the work emits, and at last the answer in it."""
+    flight.terms, landing = effect.terms, Landing(abandoned=True)
+    LEADING.set(effect.flights.leading(effect.key))  # this task's own context: nothing to undo
+    try:
+        async with aclosing(work):
+            async for said in work:
+                landing = landing if said.answer is None else Landing(said.answer)
                 flight.say(said)
-        return answer
-
-    return run
+    except Exception as error:  # noqa: BLE001  raised again by everyone who listens
+        landing = _failed(error)
+    except BaseException as error:
+        landing = _failed(error)
+        raise
+    finally:
+        effect.flights.land(effect.key, flight, landing)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from .answer import Answer, receipt, sign
 from .cache.completion import Kept, restore
 from .effects import END, Emit, Flow, Join, Next
-from .flow import ask, ask_anew, broken, follow, lead, recall
+from .flow import ask, ask_anew, broken, follow, recall, tell
 from .plan import Plan, Slot
 
 
@@ -29,12 +29,6 @@ def stream(plan: Plan) -> Flow[None]:
         seat = yield Join(slot.shelf.flights, slot.flight, work, plan.patience, plan.terms)
         answer = yield from (along(plan, slot, seat) if seat else ask_anew(plan, slot))
     yield Emit(answer.value)
-
-
-def tell(plan: Plan, slot: Slot, refused: Any = None, left: float | None = None) -> Flow[None]:
-    """As `lead`, while others listen."""
-    answer = yield from lead(plan, slot, refused, left)
-    yield Emit(answer=answer)
 
 
 def along(plan: Plan, slot: Slot, seat: Any) -> Flow[Answer | None]:

@@ -1004,7 +1004,6 @@ class Other(BaseModel):
         *(SimpleNamespace(a=object()), SimpleNamespace(a={"b": 1}), Attributes(a=1), Other(id="1")),
         *("text", 7, None, object(), ChatCompletion.model_construct(id=object())),
     ],
-    ids=repr,
 )
 def test_a_completion_that_would_come_back_changed_is_not_kept(completion):
     """Whatever no text brings back as it was is not kept, and raises nothing."""

@@ -66,6 +66,11 @@ class Flight:
         """Whether that many things and one more were said, or all is over."""
         return len(self.said) > number or self.landing.done()
 
+    @property
+    def rests(self) -> bool:
+        """Whether there is a pump that nobody works at."""
+        return self.pump is not None and not self._pumping
+
     def wait(self, number: int, patience: float | None) -> None:
         """Return when there is more than that; have the pump go on, unless somebody else just does.
 
