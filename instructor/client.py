@@ -55,6 +55,9 @@ class Instructor:
         self.endpoint: Endpoint = endpoint_of(create, client, provider, core(mode))
         _check_defaults(kwargs)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.provider.value}, model={self.default_model!r}, mode={self.mode.name}>"
+
     @property
     def default_model(self) -> str | None:
         """The model that is asked when a call names none."""

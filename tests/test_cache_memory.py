@@ -299,3 +299,8 @@ def test_forgetting_is_exactly_least_recently_used(maxsize, maxbytes, steps):
 
     assert list(cache._entries) == list(model.texts)
     assert cache._bytes == sum(map(len, model.texts.values()))
+
+
+def test_a_cache_says_how_many_answers_it_keeps():
+    """In logs and warnings, a cache is told from another by what it is."""
+    assert "AutoCache(maxsize=7)" == repr(AutoCache(7))

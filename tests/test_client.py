@@ -606,3 +606,8 @@ def test_a_deprecated_mode_means_its_successor(provider: FakeProvider) -> None:
         openai_client(provider, mode=Mode.FUNCTIONS)
 
     assert Mode.TOOLS is client.mode
+
+
+def test_a_client_says_what_it_asks(provider: FakeProvider) -> None:
+    """Its provider, its model and its mode, and nothing secret."""
+    assert "<Instructor of openai, model='m', mode=TOOLS>" == repr(openai_client(provider))

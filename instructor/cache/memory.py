@@ -52,6 +52,9 @@ class AutoCache(BaseCache):
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._bytes = 0
 
+    def __repr__(self) -> str:
+        return f"AutoCache(maxsize={self._maxsize})"
+
     def get(self, key: str) -> Any | None:
         """The value stored under `key`, which is now the one used last, or None."""
         with _lock:
