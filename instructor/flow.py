@@ -67,6 +67,8 @@ def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answe
     try:
         if slot.policy != "refresh":
             text = yield Load(slot.shelf.store, slot.key)
+    except CacheMiss:  # no failure: the store knows that nobody may be asked
+        raise
     except Exception as problem:  # noqa: BLE001  a store is a stranger's code
         _trouble(plan, slot, "reading", problem)
     if text is not None and (refused is None or text != refused):
@@ -81,7 +83,8 @@ def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answe
         if plan.hooks.on_hit:
             plan.hooks.emit(HookName.CACHE_HIT, slot.key, age=kept.age(plan.clock()))
     elif slot.policy == "offline":
-        raise CacheMiss(f"The cache has no answer under {slot.key}, and cache_mode is 'offline'.")
+        has = "has no answer" if text is None else "has an answer that does not fit (any more)"
+        raise CacheMiss(f"{slot.shelf.store!r} {has} under {slot.key}, and cache_mode is 'offline'.")
     return text, answer
 
 

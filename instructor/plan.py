@@ -128,7 +128,11 @@ def make_plan(
         kwargs["messages"] = messages
         if type(messages) is not list:
             check_messages(messages)
-    cache, ttl = kwargs.pop("cache", None), kwargs.pop("cache_ttl", None)
+    cache = kwargs.pop("cache", None)
+    shelf = None if cache is None else shelf_of(cache)
+    if shelf is not None and shelf.imposes:
+        kwargs.update(shelf.imposes)
+    ttl = kwargs.pop("cache_ttl", None)
     if ttl is not None:
         ttl = check_ttl(ttl)
     namespace = check_namespace(kwargs.pop("cache_namespace")) if "cache_namespace" in kwargs else None
@@ -142,8 +146,7 @@ def make_plan(
         kwargs = {name: render(value, context) if name in TEMPLATED else value for name, value in kwargs.items()}
     heard = asker.hooks if hooks is None else asker.hooks + hooks
     plan = Plan(asker.endpoint, shape, asker.mode, kwargs, max_retries, context, strict, heard, token_budget, reading)
-    if cache is not None and policy != "off":
-        shelf = shelf_of(cache)
+    if shelf is not None and policy != "off":
         key = key_of(plan, shelf, namespace, sample)
         plan.slot = None if key is None else Slot(shelf, key, ttl, namespace, sample, policy)
     if reading is not None:

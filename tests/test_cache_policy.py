@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from cache_tools import DictCache
@@ -224,3 +224,41 @@ def test_tasks_have_policies_too(provider: FakeProvider) -> None:
         return [await client.create(response_model=User, cache_mode=mode, **QUESTION) for mode in modes]
 
     assert asyncio.run(main()) == [JOHN, EVE, EVE]
+
+
+class Strict(DictCache):
+    """A user's cache that has its own ideas of what calls may do with it."""
+
+    imposes: ClassVar[dict[str, Any]] = {"cache_mode": "on", "cache_namespace": "ours"}
+    silent = False
+
+    def get(self, key: str) -> Any:
+        """What is stored; nobody may be asked while it is silent."""
+        if self.silent:
+            raise CacheMiss("not today")
+        return super().get(key)
+
+
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_what_a_cache_imposes_counts(provider: FakeProvider, use_async: bool) -> None:
+    """More than what calls say, and only for those that go through it."""
+    cache = Strict()
+    clients = [openai_client(provider, use_async=use_async, key=key, cache=cache) for key in ("one", "other")]
+    ways: list[dict[str, Any]] = [{}, {"cache_mode": "off"}, {"cache_mode": "refresh"}, {"cache_namespace": "theirs"}]
+
+    assert [asked(client, **way) for client in clients for way in ways] == [JOHN] * 8
+    assert (provider.calls, len(cache.texts)) == (1, 1)
+    assert [asked(clients[0], cache=other, cache_mode="off") for other in (None, AutoCache())] == [JOHN] * 2
+    assert provider.calls == 3
+
+
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_a_cache_may_forbid_to_ask(provider: FakeProvider, use_async: bool) -> None:
+    """`CacheMiss` out of `get` is no failure that the call goes on without: it is the user's to see."""
+    cache = Strict()
+    cache.silent = True
+
+    with pytest.raises(CacheMiss, match="not today"):
+        asked(openai_client(provider, use_async=use_async, cache=cache))
+
+    assert (provider.calls, stats(cache).errors) == (0, 0)

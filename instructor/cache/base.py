@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 
@@ -14,8 +16,9 @@ class BaseCache(ABC):
     """A place to keep answers: subclass it, write `get` and `set`, and pass an instance as `cache=`.
 
     Keys are 64 hexadecimal digits; values are `str`. Both methods may raise: a cache that fails costs a
-    miss and a `CacheWarning`, never the call. Both must be safe to call from several threads at once. Coroutines
-    `aget` and `aset`, where a cache has them, are what event loops use in their place.
+    miss and a `CacheWarning`, never the call; but a `CacheMiss` out of `get` says that nobody may be asked. Both must
+    be safe to call from several threads at once. Coroutines `aget` and `aset`, where a cache has them, are what event
+    loops use in their place.
     """
 
     blocking: ClassVar[Literal["never", "writes", "always"]] = "always"
@@ -23,6 +26,9 @@ class BaseCache(ABC):
 
     fractional_ttl: ClassVar[bool] = False
     """Whether `set` takes a `ttl` that is not whole; where it does not, seconds are rounded up."""
+
+    imposes: Mapping[str, Any] = MappingProxyType({})
+    """Arguments, such as `cache_mode`, that every call through this cache has, whatever the call itself says."""
 
     @abstractmethod
     def get(self, key: str) -> Any | None:

@@ -40,6 +40,7 @@ class Shelf:
 
     def __init__(self, store: BaseCache, clock: Callable[[], float] = time.monotonic) -> None:
         self.store = store
+        self.imposes = store.imposes
         self.stats = Stats()
         self.flights = Flights()
         self.lease_seconds = SECONDS
