@@ -14,14 +14,15 @@ from .origin import Info, info
 from .shelf import Stats, stats
 
 if TYPE_CHECKING:
+    from .recorded import RecordedCache
     from .redis import RedisCache
     from .sealed import SealedCache
     from .tiered import TieredCache
 
-__all__ = ["AutoCache", "BaseCache", "CacheMiss", "CacheWarning", "DiskCache", "Info", "RedisCache", "SealedCache"]
-__all__ += ["Stats", "TieredCache", "info", "make_cache_key", "stats"]
+__all__ = ["AutoCache", "BaseCache", "CacheMiss", "CacheWarning", "DiskCache", "Info", "RecordedCache", "RedisCache"]
+__all__ += ["SealedCache", "Stats", "TieredCache", "info", "make_cache_key", "stats"]
 
-_ROOMS = {"RedisCache": "redis", "SealedCache": "sealed", "TieredCache": "tiered"}
+_ROOMS = {"RecordedCache": "recorded", "RedisCache": "redis", "SealedCache": "sealed", "TieredCache": "tiered"}
 _ROOMS = {name: f"cache.{room}:{name}" for name, room in _ROOMS.items()}
 
 
