@@ -1,4 +1,7 @@
-"""Typed, validated answers from language models, never paid for twice."""
+"""Typed, validated answers from language models, never paid for twice.
+
+PYTEST_DONT_REWRITE: nothing is asserted here, and a program may have loaded this before it runs pytest.
+"""
 
 from __future__ import annotations
 
