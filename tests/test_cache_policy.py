@@ -262,3 +262,16 @@ def test_a_cache_may_forbid_to_ask(provider: FakeProvider, use_async: bool) -> N
         asked(openai_client(provider, use_async=use_async, cache=cache))
 
     assert (provider.calls, stats(cache).errors) == (0, 0)
+
+
+def test_every_cache_has_statistics(provider: FakeProvider) -> None:
+    """`cache.stats()` is `stats(cache)`, also of a cache of one's own, and knows how often it paid to look."""
+    cache = DictCache()
+    assert (cache.stats() is stats(cache), cache.stats().hit_rate) == (True, 0)
+
+    for _ in range(4):
+        asked(openai_client(provider, cache=cache))
+
+    counted = cache.stats()
+    assert (counted.hits, counted.misses, counted.stores, counted.errors, counted.tampered) == (3, 1, 1, 0, 0)
+    assert (counted.hit_rate, counted.bypassed.total()) == (0.75, 0)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from .shelf import Stats
 
 
 class CacheWarning(UserWarning):
@@ -37,6 +40,12 @@ class BaseCache(ABC):
     @abstractmethod
     def set(self, key: str, value: Any, ttl: int | None = None) -> None:
         """Store `value` under `key`, for `ttl` seconds when given, replacing what was there."""
+
+    def stats(self) -> Stats:
+        """What it did in this process so far, as the calls that were given it know."""
+        from .shelf import stats  # noqa: PLC0415  a shelf must know what a cache is first
+
+        return stats(self)
 
     def __bool__(self) -> bool:
         """True, even when there is a `__len__` and it is 0: `if cache:` asks whether there is a cache."""

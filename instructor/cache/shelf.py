@@ -34,6 +34,11 @@ class Stats(msgspec.Struct):
     bypassed: Counter[str] = msgspec.field(default_factory=Counter)
     tampered: int = 0
 
+    @property
+    def hit_rate(self) -> float:
+        """Hits, as a part of all that was looked up: from 0 to 1, and 0 before the first."""
+        return self.hits / (self.hits + self.misses or 1)
+
 
 class Shelf:
     """A store, with what this process knows of it."""
