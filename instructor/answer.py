@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 import msgspec
+import pydantic
+from msgspec.structs import replace
 
 from . import jsontext
 from .cache.completion import Kept, restore
@@ -16,7 +18,7 @@ from .mode import Mode
 from .parallel import payload
 from .plan import Plan
 from .receipt import Later, attach, made
-from .usage import nothing, tokens
+from .usage import nothing, price, tokens
 
 
 class Answer(msgspec.Struct, frozen=True, eq=False):
@@ -68,7 +70,7 @@ def receipt(plan: Plan, answer: Answer) -> tuple[Any, Any]:
     """The completion and the usage of an answer that somebody else was given, as our own result carries them."""
     raw = answer.raw
     if answer.kept is not None and plan.slot is not None:
-        raw = Restored(answer.kept, plan.endpoint, plan.slot.key, plan.clock())
+        raw = Restored(answer.kept, plan.endpoint, plan.slot.key, plan.clock(), plan.kwargs.get("model"))
     return raw, Free(raw, plan.endpoint)
 
 
@@ -79,22 +81,41 @@ class Restored(Later, eq=False):
     endpoint: Endpoint
     key: str = ""
     made_at: float = 0
+    model: str | None = None
     value: Any = None
 
     def make(self) -> Any:
         """The completion, of the SDK's own type; the same object each time."""
         if self.value is None:
+            origin = Origin(replace(self))
             self.value = restore(self.kept, self.endpoint.row.completion)
+            if isinstance(self.value, pydantic.BaseModel):  # which neither compares nor dumps it
+                vars(self.value)["_raw_response"] = origin
         return self.value
 
     def facts(self) -> dict[str, Any]:
         """Under which key it was found, how old it is, and what asking would have cost."""
-        spent = tokens(self.endpoint.dialect.read(self.make()).usage)
-        return {"key": self.key, "age": self.age(time.time()), "saved_tokens": spent}
+        completion = self.make()
+        spent = tokens(self.endpoint.dialect.read(completion).usage)
+        cost = price(completion, self.endpoint.row, self.model)
+        return {"key": self.key, "age": self.age(time.time()), "saved_tokens": spent, "saved_cost": cost}
 
     def age(self, now: float) -> float:
         """How many seconds ago the answer was given first."""
         return max(now - self.made_at, 0)
+
+
+class Origin(Later, eq=False):
+    """Where a completion came from, which it carries along: not in a copy, and not as a part of itself."""
+
+    restored: Restored
+
+    def make(self) -> None:
+        """Nothing: it is there for its facts."""
+
+    def facts(self) -> dict[str, Any]:
+        """Those of the result that it belongs to."""
+        return self.restored.facts()
 
 
 class Free(Later, eq=False):

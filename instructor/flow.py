@@ -76,7 +76,7 @@ def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answe
         if entry is None:
             _trouble(plan, slot, "reading", "the entry is damaged, or not ours")
         else:
-            kept = Restored(entry.completion, plan.endpoint, slot.key, entry.made_at)
+            kept = Restored(entry.completion, plan.endpoint, slot.key, entry.made_at, entry.model)
             answer = deliver(plan, entry.tape, kept, entry.events)
     if answer is not None:
         slot.shelf.stats.hits += 1

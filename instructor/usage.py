@@ -1,12 +1,16 @@
-"""What calls cost, added up in the provider's own units."""
+"""What calls cost: added up in the provider's own units, and in dollars."""
 
 from __future__ import annotations
 
+import importlib
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import pydantic
 
-from .dialects.base import get
+from .dialects.base import dumped, get, model_of
+from .providers import Row
 
 
 def add(total: Any, usage: Any) -> Any:
@@ -41,4 +45,52 @@ def tokens(usage: Any) -> int | None:
         counts = [get(usage, name) for name in names]
         if all(_is_number(count) for count in counts):
             return int(sum(counts))
+    return None
+
+
+_SIDES = {
+    "input": (
+        ("prompt_tokens",),
+        ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+        ("prompt_token_count", "tool_use_prompt_token_count"),
+    ),
+    "output": (("completion_tokens",), ("output_tokens",), ("candidates_token_count", "thoughts_token_count")),
+}
+"""The fields that add up to what was asked and what was answered: OpenAI's, then Anthropic's, then Google's."""
+
+
+def sides(usage: Any) -> dict[str, int]:
+    """The tokens of a usage by side, "input" and "output": all of them, cached and reasoning ones too."""
+    counted = {side: _counts(usage, families) for side, families in _SIDES.items()}
+    return {side: sum(counts) for side, counts in counted.items() if counts}
+
+
+def _counts(usage: Any, families: tuple[tuple[str, ...], ...]) -> list[Any]:
+    """The numbers of the first family of fields that has any: some providers speak two languages."""
+    told = ([get(usage, name) for name in names] for names in families)
+    return next((counts for each in told if (counts := list(filter(_is_number, each)))), [])
+
+
+_FLAVORS = {"openai": ("openai", "chat"), "responses": ("openai", "responses")}
+_SELLERS = {"genai": "google"}
+"""What genai-prices calls a dialect's usage, and a provider, where it does not use our word."""
+
+
+def price(completion: Any, row: Row, asked: str | None) -> Decimal | None:
+    """US dollars that a completion costs today; None where genai-prices is not installed or knows no price.
+
+    That is looked up for the model that answered, or else for the one that was `asked`, in what genai-prices brings
+    along (https://github.com/pydantic/genai-prices), or was told by the program to fetch.
+    """
+    seller = _SELLERS.get(row.provider.value, row.provider.value)
+    owner, flavor = _FLAVORS.get(row.dialect, (seller, "default"))
+    with suppress(Exception):  # what it costs is nice to know, no more
+        prices = importlib.import_module("genai_prices")
+        data = dumped(completion, mode="json", by_alias=True) | {"model": None, "modelVersion": None}
+        usage = prices.extract_usage(data, provider_id=owner, api_flavor=flavor).usage
+        tier = data.get("service_tier")
+        for model in filter(None, (model_of(completion), asked)):
+            with suppress(LookupError):
+                context = {"service_tier": tier} if tier else None
+                return prices.calc_price(usage, model, provider_id=seller, price_context=context).total_price  # type: ignore[no-any-return]
     return None

@@ -22,7 +22,7 @@ JOHN = '{"name": "John", "age": 25}'
 class Say:
     """One answer: the payload as text, or several tool calls; why the model stopped; what goes wrong on the way.
 
-    A stream ends after so many `events`, where it has more.
+    A stream ends after so many `events`, where it has more. `usage` is what it cost, in the API's own words.
     """
 
     payload: str = JOHN
@@ -34,6 +34,7 @@ class Say:
     body: bytes | None = None
     cut: bool = False
     events: int | None = None
+    usage: dict[str, Any] | None = None
 
 
 @dataclass
@@ -81,10 +82,11 @@ class FakeProvider:
 def wire(path: str, body: dict[str, Any], say: Say) -> dict[str, Any]:
     """The answer as the API at `path` writes it."""
     if "enerateContent" in path:  # also streamGenerateContent
-        return _google(body, say)
+        return _google(body, say) | ({"usageMetadata": say.usage} if say.usage else {})
+    write = _anthropic if path.endswith("/messages") else _openai
     if path.partition("?")[0].endswith("/responses"):
-        return _responses(body, say)
-    return _anthropic(body, say) if path.endswith("/messages") else _openai(body, say)
+        write = _responses
+    return write(body, say) | ({"usage": say.usage} if say.usage else {})
 
 
 def _openai(body: dict[str, Any], say: Say) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -10,18 +11,24 @@ from ..receipt import Later
 
 
 class Info(msgspec.Struct, frozen=True):
-    """Whether a result is a `hit`; of one that is, its `key`, its `age` in seconds, and the tokens that it saved."""
+    """Whether a result is a `hit`; of one that is, its `key`, its `age` in seconds, and what it saved.
+
+    `saved_cost` is in US dollars, by the prices in the package genai-prices (extra `prices`); None where that is not
+    installed, or knows no price of the model.
+    """
 
     hit: bool
     key: str | None = None
     age: float = 0
     saved_tokens: int | None = None
+    saved_cost: Decimal | None = None
 
 
 def info(result: Any) -> Info | None:
     """Where `result` came from; None where nothing can be told.
 
-    That is so of what carries no receipt: numbers, texts, plain completions, the single items of a stream.
+    That is so of what carries no receipt: numbers, texts, the single items of a stream, and plain completions, unless
+    they are from the cache.
     """
     raw = getattr(result, "__dict__", {}).get("_raw_response")
     if isinstance(raw, Later):

@@ -113,6 +113,11 @@ def get(thing: Any, field: str) -> Any:
     return thing.get(field) if isinstance(thing, dict) else getattr(thing, field, None)
 
 
+def model_of(completion: Any) -> Any:
+    """The model that answered, where it is told."""
+    return get(completion, "model") or get(completion, "model_version")
+
+
 def items(thing: Any, field: str) -> list[Any]:
     """The members of a field that holds a list; none where it does not."""
     found = get(thing, field)
