@@ -19,6 +19,7 @@ from .patching import endpoint_of
 from .plan import Plan, check_namespace, check_policy, check_sample, check_ttl, growing, make_plan, several
 from .providers import Provider
 from .streams import streamed, streamed_async
+from .telemetry import watched
 
 T = TypeVar("T")
 Messages: TypeAlias = list[Any] | None
@@ -147,7 +148,7 @@ class Instructor:
             InstructorRetryException: no attempt gave an answer that fits; its cause is the last error.
         """
         plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
-        return streamed(plan) if plan.streams else run(solve(plan)).value
+        return streamed(plan) if plan.streams else run(watched(solve, plan)).value
 
     def create_partial(
         self,
@@ -202,7 +203,7 @@ class Instructor:
         plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
         if plan.reading:
             raise ConfigurationError(ONE_ANSWER)
-        answer = run(solve(plan))
+        answer = run(watched(solve, plan))
         return answer.value, answer.completion
 
 
@@ -241,7 +242,7 @@ class AsyncInstructor(Instructor):
     ) -> Any:
         """As `Instructor.create`, awaited."""
         plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
-        return streamed_async(plan) if plan.streams else (await run_async(solve(plan))).value
+        return streamed_async(plan) if plan.streams else (await run_async(watched(solve, plan))).value
 
     def create_partial(  # type: ignore[override]
         self,
@@ -288,7 +289,7 @@ class AsyncInstructor(Instructor):
         plan = self._plan(response_model, messages, max_retries, context, strict, hooks, token_budget, kwargs)
         if plan.reading:
             raise ConfigurationError(ONE_ANSWER)
-        answer = await run_async(solve(plan))
+        answer = await run_async(watched(solve, plan))
         return answer.value, answer.completion
 
 

@@ -18,6 +18,7 @@ from .mode import Mode, core, warn_deprecated_mode
 from .plan import Plan, make_plan
 from .providers import ROWS, Provider, Row, row_in
 from .streams import streamed, streamed_async
+from .telemetry import watched
 
 
 def row_of(provider: Provider) -> Row:
@@ -102,12 +103,12 @@ def patched(endpoint: Endpoint, mode: Mode) -> Function:
     @functools.wraps(endpoint.call)
     def create(*args: Any, **kwargs: Any) -> Any:
         made = plan(*args, **kwargs)
-        return streamed(made) if made.streams else run(solve(made)).value
+        return streamed(made) if made.streams else run(watched(solve, made)).value
 
     @functools.wraps(endpoint.call)
     async def create_async(*args: Any, **kwargs: Any) -> Any:
         made = plan(*args, **kwargs)
-        return streamed_async(made) if made.streams else (await run_async(solve(made))).value
+        return streamed_async(made) if made.streams else (await run_async(watched(solve, made))).value
 
     made: Function = create_async if endpoint.is_async else create
     vars(made)["endpoint"], endpoint.face = endpoint, made

@@ -63,7 +63,8 @@ class Slot(msgspec.Struct, frozen=True, eq=False):
 class Plan(msgspec.Struct, eq=False):
     """One call, decided. `slot` is None when nothing is remembered.
 
-    `streams` says that the answer is a stream of ours; without a shape and a cache it is the SDK's own.
+    `streams` says that the answer is a stream of ours; without a shape and a cache it is the SDK's own. `bypassed` says
+    that there is a cache, but no key.
     """
 
     endpoint: Endpoint
@@ -79,6 +80,7 @@ class Plan(msgspec.Struct, eq=False):
     slot: Slot | None = None
     clock: Callable[[], float] = time.time
     streams: bool = False
+    bypassed: bool = False
 
     @property
     def terms(self) -> Any:
@@ -148,7 +150,10 @@ def make_plan(
     plan = Plan(asker.endpoint, shape, asker.mode, kwargs, max_retries, context, strict, heard, token_budget, reading)
     if shelf is not None and policy != "off":
         key = key_of(plan, shelf, namespace, sample)
-        plan.slot = None if key is None else Slot(shelf, key, ttl, namespace, sample, policy)
+        if key is None:
+            plan.bypassed = True
+        else:
+            plan.slot = Slot(shelf, key, ttl, namespace, sample, policy)
     if reading is not None:
         plan.streams = shape is not None or plan.slot is not None
     if policy == "offline" and plan.slot is None:

@@ -15,12 +15,13 @@ from .flow import ask, ask_anew, broken, follow, recall, tell
 from .plan import Plan, Slot
 
 
-def stream(plan: Plan) -> Flow[None]:
+def stream(plan: Plan) -> Flow[Answer]:
     """Emit what a question is answered with, item by item: replayed, or heard by all who ask for it now."""
     slot = plan.slot
     if slot is None:
-        yield Emit((yield from ask(plan)).value)
-        return
+        asked = yield from ask(plan)
+        yield Emit(asked.value)
+        return asked
     text, answer = yield from recall(plan, slot)
     if answer is not None:
         yield from replay(plan, answer)
@@ -29,6 +30,7 @@ def stream(plan: Plan) -> Flow[None]:
         seat = yield Join(slot.shelf.flights, slot.flight, work, plan.patience, plan.terms)
         answer = yield from (along(plan, slot, seat) if seat else ask_anew(plan, slot))
     yield Emit(answer.value)
+    return answer
 
 
 def along(plan: Plan, slot: Slot, seat: Any) -> Flow[Answer | None]:

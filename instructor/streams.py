@@ -10,17 +10,18 @@ from typing_extensions import Self
 from .drive import iterate, iterate_async
 from .plan import Plan
 from .streaming import stream
+from .telemetry import watched
 
 
 def streamed(plan: Plan) -> Any:
     """The items of a stream, each when it is there."""
-    items = iterate(stream(plan))
+    items = iterate(watched(stream, plan))
     return items if plan.shape else Events(items)
 
 
 def streamed_async(plan: Plan) -> Any:
     """The items of a stream, each when it is there, for `async for`."""
-    items = iterate_async(stream(plan))
+    items = iterate_async(watched(stream, plan))
     return items if plan.shape else AsyncEvents(items)
 
 

@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import pkgutil
 import re
@@ -31,6 +32,7 @@ from instructor.providers import ROWS
 CHECKOUT = Path(instructor.__file__).parents[1]
 README = CHECKOUT / "README.md"
 DOCS = sorted((CHECKOUT / "docs").rglob("*.md"))
+OBSERVABILITY = CHECKOUT / "docs" / "observability.md"
 EXAMPLES = CHECKOUT / "examples" / "caching_prototype"
 SEEDS = CHECKOUT.parent / "shared" / "seeds"
 BLOG = SEEDS / "000_6ebd3324bb28e3ac.md"
@@ -115,8 +117,10 @@ class Reader:
         return self.names
 
     def can_run(self, block: Block) -> bool:
-        """Whether there is what a block needs: for Redis a client, and something to connect to."""
-        return "import redis" not in block.source or self.valkey is not None
+        """Whether there is what a block needs: for Redis something to connect to; some need a process of their own."""
+        if "import redis" in block.source:
+            return self.valkey is not None
+        return "set_tracer_provider" not in block.source  # which a process can do but once
 
     def _run(self, block: Block) -> None:
         source = block.source
@@ -228,6 +232,40 @@ def test_the_readme_knows_the_arguments_of_the_caches() -> None:
     assert f'DiskCache(directory="{disk["directory"].default}")' in text
     assert {"honor_ttl", "maxbytes"} <= set(memory)
     assert {"size_limit", "ttl"} <= set(disk)
+
+
+# docs/observability.md
+
+
+@pytest.mark.skipif(
+    not (importlib.util.find_spec("genai_prices") and importlib.util.find_spec("opentelemetry.sdk")),
+    reason="genai-prices or opentelemetry-sdk is not installed",
+)
+def test_what_a_program_sees(reader: Reader, provider: FakeProvider) -> None:
+    """The document as one program: a hit has saved something, and is told of in a span and no other way."""
+    program = "\n".join(block.source for block in blocks_of(OBSERVABILITY))
+    command = [sys.executable, "-W", "error", "-c", program]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    told, counted, heard, span = done.stdout.split("\n", 3)
+    assert re.fullmatch(r"[0-9a-f]{64} [0-9.e-]+ 15 0\.0000045", told)
+    assert counted == "1 1 1 0 Counter() 0 0.5"
+    assert heard.startswith("hit ")
+    assert json.loads(span)["attributes"]["instructor.cache"] == "hit"
+    assert provider.calls == 1
+
+
+def test_the_attributes_are_in_the_document() -> None:
+    """Every attribute that the code names has its row, and no other."""
+    text = (CHECKOUT / "instructor" / "telemetry.py").read_text()
+    named = set(re.findall(r'"((?:gen_ai\.(?!client)|instructor\.|error\.)[a-z_.]+)"', text))
+    made = {"gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "instructor.cache.age"}
+    table = "".join(line for line in OBSERVABILITY.read_text().splitlines(keepends=True) if line.startswith("| `"))
+
+    assert named | made == set(re.findall(r"`((?:gen_ai\.(?!client)|instructor\.|error\.)[a-z_.]+)`", table))
 
 
 # The blog post
