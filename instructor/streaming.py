@@ -9,10 +9,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from .answer import Answer, receipt, sign
+from .asking import ask
 from .cache.completion import Kept, restore
 from .effects import END, Emit, Flow, Join, Next
-from .flow import ask, ask_anew, broken, follow, recall, tell
+from .flow import broken, follow
+from .leading import ask_anew, tell
 from .plan import Plan, Slot
+from .remembering import recall
 
 
 def stream(plan: Plan) -> Flow[Answer]:

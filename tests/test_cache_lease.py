@@ -30,7 +30,7 @@ from instructor.cache.shelf import shelf_of
 from instructor.client import Instructor
 from instructor.effects import Decide, Do, Load, Save, Send, Sleep
 from instructor.exceptions import InstructorRetryException
-from instructor.flow import lead
+from instructor.leading import lead
 from instructor.plan import Plan
 
 pytestmark = [

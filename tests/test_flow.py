@@ -10,11 +10,13 @@ import pytest
 import tenacity
 from pydantic import BaseModel
 
+from instructor.answer import Answer
 from instructor.cache import AutoCache, CacheWarning, stats
 from instructor.client import Instructor
 from instructor.effects import Decide, Load, Save, Send, Share
 from instructor.exceptions import InstructorRetryException
-from instructor.flow import Answer, lead, solve
+from instructor.flow import solve
+from instructor.leading import lead
 from instructor.plan import Plan
 
 

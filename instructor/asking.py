@@ -1,0 +1,94 @@
+"""Asking the provider, until its answer will do or there is reason to stop."""
+
+from __future__ import annotations
+
+import sys
+
+import tenacity
+
+from .answer import Answer, is_whole, judge
+from .conversation import Conversation, root
+from .effects import Decide, Flow, Run, Send, Sleep
+from .exceptions import IncompleteOutputException, RefusalError, TokenBudgetError
+from .listen import listen, overhear
+from .plan import Plan
+from .receipt import attach
+from .retry import RETRYABLE, controller, seconds
+from .shape import Shape
+
+FINAL = (IncompleteOutputException, RefusalError, TokenBudgetError)
+"""What no controller may retry: asking again would give the same, or cost what may not be spent."""
+
+
+def ask(plan: Plan) -> Flow[Answer]:
+    """Ask the provider, until the answer will do or there is reason to stop."""
+    if plan.endpoint.start is not None:
+        yield Run(plan.endpoint.start)
+    if plan.shape is None:
+        return (yield from (overhear if plan.streams else complete)(plan))
+    control = controller(plan.max_retries, seconds(plan.kwargs.get("timeout")), is_async=plan.endpoint.is_async)
+    talk = Conversation(plan, getattr(control, "attempts", None))
+    control.begin()
+    state = tenacity.RetryCallState(control, None, (), {})
+    answer = None
+    while True:
+        try:
+            step = yield Decide(control, state)
+        except Exception as error:  # noqa: BLE001  the controller gives up with whatever stopped it
+            raise talk.ends(root(error)) from root(error)
+        if isinstance(step, tenacity.DoAttempt):
+            answer = yield from attempt(plan, plan.shape, talk, state)
+            if talk.shown and answer is not None:  # and nothing of it can be taken back
+                return answer
+        elif isinstance(step, tenacity.DoSleep):
+            state.prepare_for_next_attempt()
+            yield Sleep(control, float(step))
+        elif answer is not None and step is answer.value:
+            return answer
+        else:  # what the user's own `retry_error_callback` gives in an answer's place
+            value = [step] if plan.reading and not isinstance(step, list) else step
+            return Answer(value, raw=talk.completion, whole=False)
+
+
+def complete(plan: Plan) -> Flow[Answer]:
+    """A plain completion, or the SDK's own stream of one: one call, given back as it came."""
+    endpoint = plan.endpoint
+    asked = endpoint.dialect.ask(plan.kwargs, None, plan.mode)
+    if plan.reading:
+        return Answer((yield Send(endpoint.stream, endpoint.row.streamed(asked))), whole=False)
+    completion = yield Send(endpoint.call, asked)
+    return Answer(completion, raw=completion, whole=plan.slot is not None and is_whole(plan, completion))
+
+
+def attempt(plan: Plan, shape: Shape, talk: Conversation, state: tenacity.RetryCallState) -> Flow[Answer | None]:
+    """One call and its outcome, told to the controller's `state`."""
+    try:
+        answer = yield from (listen if plan.reading else _try)(plan, shape, talk)
+    except FINAL:
+        raise
+    except Exception as error:  # the controller decides what is worth another attempt
+        if talk.shown:
+            raise talk.ends(error) from error
+        state.set_exception(sys.exc_info())  # type: ignore[arg-type]
+        return None
+    state.set_result(answer.value)
+    return answer
+
+
+def _try(plan: Plan, shape: Shape, talk: Conversation) -> Flow[Answer]:
+    talk.asks()
+    try:
+        completion = yield Send(plan.endpoint.call, talk.kwargs)
+    except Exception as error:
+        talk.breaks(error)
+        raise
+    reply = plan.endpoint.dialect.read(completion)
+    talk.hears(completion, reply)
+    try:
+        text = judge(plan.mode, shape.name, reply, completion)
+        value = shape.load(text, plan.context, strict=plan.strict)
+    except RETRYABLE as problem:
+        talk.goes_on(reply, problem)
+        raise
+    attach(value, completion, talk.usage)
+    return Answer(value, (text,), completion)
