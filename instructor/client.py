@@ -16,7 +16,7 @@ from .flow import solve
 from .hooks import HookName, Hooks
 from .mode import Mode, core
 from .patching import endpoint_of
-from .plan import Plan, check_namespace, check_policy, check_sample, check_ttl, growing, make_plan, several
+from .plan import Plan, check_namespace, check_policy, check_sample, check_tags, check_ttl, growing, make_plan, several
 from .providers import Provider
 from .streams import streamed, streamed_async
 from .telemetry import watched
@@ -139,7 +139,8 @@ class Instructor:
         `max_retries` counts the attempts after the first (or is a tenacity controller), `context` feeds templates
         in the messages and pydantic's validation context, `strict` is pydantic's, `token_budget` bounds what
         failed attempts may cost. `cache=`, `cache_ttl=` (seconds), `cache_namespace=`, `cache_mode=` ("on", "off",
-        "refresh", "read", "offline") and `cache_sample=` (a number) override the client's.
+        "refresh", "read", "offline"), `cache_sample=` (a number) and `cache_tags=` (names by which `cache.delete_tag`
+        finds what is stored) override the client's.
 
         Raises:
             CacheMiss: `cache_mode` is "offline", and the cache has no answer.
@@ -302,5 +303,6 @@ def _check_defaults(kwargs: Mapping[str, Any]) -> None:
     check_ttl(kwargs.get("cache_ttl"))
     check_policy(kwargs.get("cache_mode", "on"))
     check_sample(kwargs.get("cache_sample"))
+    check_tags(kwargs.get("cache_tags"))
     if "cache_namespace" in kwargs:
         check_namespace(kwargs["cache_namespace"])

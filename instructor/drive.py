@@ -143,7 +143,7 @@ def _load(effect: Load) -> Any:
 
 
 def _save(effect: Save) -> None:
-    _settled(effect.store.set(effect.key, effect.text, _whole(effect)), effect.store)
+    _settled(effect.store.set(*_given(effect)), effect.store)
 
 
 def _settled(result: Any, store: BaseCache) -> Any:
@@ -153,9 +153,10 @@ def _settled(result: Any, store: BaseCache) -> Any:
     return result
 
 
-def _whole(effect: Save) -> Any:
-    """The TTL as the store takes it: whole seconds, rounded up, unless it says that it counts finer."""
-    return effect.ttl if effect.ttl is None or effect.store.fractional_ttl else math.ceil(effect.ttl)
+def _given(effect: Save) -> tuple[Any, ...]:
+    """What `set` takes: whole seconds, rounded up, unless the store counts finer; tags only where there are any."""
+    ttl = effect.ttl if effect.ttl is None or effect.store.fractional_ttl else math.ceil(effect.ttl)
+    return (effect.key, effect.text, ttl, *filter(None, [effect.tags]))
 
 
 def _load_async(effect: Load) -> Any:
@@ -171,13 +172,13 @@ async def _load_in_thread(store: BaseCache, key: str) -> Any:
 
 
 async def _save_async(effect: Save) -> None:
-    store, ttl = effect.store, _whole(effect)
+    store, given = effect.store, _given(effect)
     if store.blocking == "never" or inspect.iscoroutinefunction(store.set):
-        await _awaited(store.set(effect.key, effect.text, ttl))
+        await _awaited(store.set(*given))
     elif aset := getattr(store, "aset", None):
-        await aset(effect.key, effect.text, ttl)
+        await aset(*given)
     else:
-        await _awaited(await asyncio.to_thread(store.set, effect.key, effect.text, ttl))
+        await _awaited(await asyncio.to_thread(store.set, *given))
 
 
 async def _awaited(result: Any) -> Any:

@@ -26,12 +26,13 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Save(msgspec.Struct, frozen=True):
-    """Have `store` keep `text` under `key` for `ttl` seconds, or for good."""
+    """Have `store` keep `text` under `key` for `ttl` seconds, or for good; and delete it with its `tags`."""
 
     store: BaseCache
     key: str
     text: str
     ttl: float | None
+    tags: tuple[str, ...] = ()
 
 
 class Do(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from .cache.key import make_cache_key
 from .cache.leases import Lease
-from .cache.limits import lifetime
+from .cache.limits import lifetime, named
 from .cache.shelf import Shelf, shelf_of
 from .dsl.iterable import IterableBase
 from .dsl.partial import Partial, PartialBase
@@ -48,6 +48,7 @@ class Slot(msgspec.Struct, frozen=True, eq=False):
     sample: int | None = None
     policy: Policy = "on"
     lease: Lease | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def keep(self) -> bool:
@@ -140,6 +141,7 @@ def make_plan(
     namespace = check_namespace(kwargs.pop("cache_namespace")) if "cache_namespace" in kwargs else None
     policy = check_policy(kwargs.pop("cache_mode")) if "cache_mode" in kwargs else "on"
     sample = check_sample(kwargs.pop("cache_sample")) if "cache_sample" in kwargs else None
+    tags = check_tags(kwargs.pop("cache_tags")) if "cache_tags" in kwargs else ()
     if token_budget is not None:
         check_budget(token_budget, shape)
     stream = "stream" in kwargs and kwargs.pop("stream")
@@ -150,10 +152,13 @@ def make_plan(
     plan = Plan(asker.endpoint, shape, asker.mode, kwargs, max_retries, context, strict, heard, token_budget, reading)
     if shelf is not None and policy != "off":
         key = key_of(plan, shelf, namespace, sample)
+        if tags and not shelf.keeps_tags:
+            bypass(plan, shelf, "tags", f"{cache!r} keeps no tags, so what has cache_tags could not be deleted again.")
+            ttl = 0
         if key is None:
             plan.bypassed = True
         else:
-            plan.slot = Slot(shelf, key, ttl, namespace, sample, policy)
+            plan.slot = Slot(shelf, key, ttl, namespace, sample, policy, None, tags)
     if reading is not None:
         plan.streams = shape is not None or plan.slot is not None
     if policy == "offline" and plan.slot is None:
@@ -187,10 +192,14 @@ def key_of(plan: Plan, shelf: Shelf, namespace: str | None, sample: int | None =
             sample=sample,
         )
     except (TypeError, ValueError) as problem:
-        shelf.bypass("no stable identity", problem)
-        if plan.hooks.any(HookName.CACHE_BYPASS):
-            plan.hooks.emit(HookName.CACHE_BYPASS, "no stable identity", problem=problem)
+        bypass(plan, shelf, "no stable identity", problem)
         return None
+
+
+def bypass(plan: Plan, shelf: Shelf, reason: str, problem: object) -> None:
+    """Tell of a question or an answer that cannot be cached."""
+    shelf.bypass(reason, problem)
+    plan.hooks.emit(HookName.CACHE_BYPASS, reason, problem=problem)
 
 
 def within(plan: Plan, left: float | None) -> Plan:
@@ -210,9 +219,7 @@ def check_messages(messages: Any) -> None:
 
 def check_namespace(namespace: Any) -> str:
     """The namespace, if it is one."""
-    if isinstance(namespace, str) and namespace:
-        return namespace
-    raise ValueError(f"cache_namespace must be a non-empty string, not {namespace!r}.")
+    return named("cache_namespace", namespace)
 
 
 def check_policy(policy: Any) -> Policy:
@@ -227,6 +234,13 @@ def check_sample(sample: Any) -> int | None:
     if sample is None or (isinstance(sample, int) and not isinstance(sample, bool) and sample >= 0):
         return sample
     raise ValueError(f"cache_sample must be a whole number from 0 on, not {sample!r}.")
+
+
+def check_tags(tags: Any) -> tuple[str, ...]:
+    """The tags, each once."""
+    if tags is None or isinstance(tags, (list, tuple, set, frozenset)):
+        return tuple(dict.fromkeys(named("a tag in cache_tags", tag) for tag in tags or ()))
+    raise ValueError(f"cache_tags must be a list of strings, not {tags!r}: write cache_tags=[{str(tags)!r}].")
 
 
 def check_ttl(ttl: Any) -> float | None:

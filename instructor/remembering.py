@@ -13,7 +13,7 @@ from .cache.leases import HEART
 from .effects import Do, Flow, Load, Save
 from .exceptions import CacheMiss
 from .hooks import HookName
-from .plan import Plan, Slot
+from .plan import Plan, Slot, bypass
 
 
 def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answer | None]]:
@@ -54,8 +54,7 @@ def remember(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
     kept = keep(answer.raw, plan.endpoint.row.completion)
     if kept is None:
         problem = f"a {type(answer.raw).__name__} cannot be kept as text and come back equal"
-        slot.shelf.bypass("completion", problem)
-        plan.hooks.emit(HookName.CACHE_BYPASS, "completion", problem=problem)
+        bypass(plan, slot.shelf, "completion", problem)
         return answer
     if slot.keep:
         entry = Entry(answer.tape, kept, str(plan.kwargs.get("model")), plan.clock(), answer.events)
@@ -70,8 +69,8 @@ def save(plan: Plan, slot: Slot, text: str) -> Flow[None]:
     """Store a text; not where the lease was lost, since somebody else asks now, or was answered."""
     lease, store = slot.lease, slot.shelf.store
     if lease is None:
-        yield Save(store, slot.key, text, slot.ttl)
-    elif (yield Do(store, "set_leased", (slot.key, text, slot.ttl, lease.token))):
+        yield Save(store, slot.key, text, slot.ttl, slot.tags)
+    elif (yield Do(store, "set_leased", (slot.key, text, slot.ttl, lease.token, *filter(None, [slot.tags])))):
         HEART.let_go(lease)
     else:
         return

@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 import unittest
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from .cache.base import BaseCache
+from .cache.shelf import shelf_of
 
 __all__ = ["CacheContract"]
 
@@ -116,6 +118,24 @@ class CacheContract:
         delete(_new_key())
 
         assert [cache.get(gone), cache.get(kept)] == [None, "kept"]
+
+    def test_what_bears_a_tag_is_deleted_by_it(self) -> None:
+        """Where there are tags, `delete_tag` deletes what was stored with one, not what was stored again without."""
+        cache: Any = self.make_cache()
+        if not shelf_of(cache).keeps_tags:
+            raise unittest.SkipTest(f"{type(cache).__name__} keeps no tags")
+        (one, two, three, four), tag = (_new_key() for _ in range(4)), f"{{{_new_key()}}} é\n*"
+        other = f"{tag}:more"
+        cache.set(one, "one", tags=[tag])
+        cache.set(two, "two", 60, [other, tag])
+        cache.set(three, "three", 60, [other])
+        cache.set(four, "four", None, [tag])
+        cache.set(four, "four")
+
+        assert [cache.get(key) for key in (one, two, three, four)] == ["one", "two", "three", "four"]
+        assert [cache.delete_tag(tag), cache.delete_tag(tag)] == [2, 0]
+        assert [cache.get(key) for key in (one, two, three, four)] == [None, None, "three", "four"]
+        assert [cache.delete_tag(other), cache.get(three), cache.get(four)] == [1, None, "four"]
 
 
 def _new_key() -> str:

@@ -132,6 +132,19 @@ def test_delete_deletes_and_tells_what_was_absent(directory):
     assert contents(directory) == {}
 
 
+def test_delete_deletes_what_bears_a_tag(directory):
+    """Keys are not named then; and who destroys is asked."""
+    with DiskCache(directory) as cache:
+        cache.set(KEYS[0], "text", tags=["user:42"])
+
+    assert run("delete", "--tag", "user:42", directory, given="n\n")[0] == 1
+    assert run("delete", "--tag", "user:42", KEYS[1], directory)[::2] == run("delete", directory)[::2]
+    assert run("delete", directory) == (2, "", "instructor cache: name the keys to delete, or one --tag\n")
+    assert told("delete", "--tag", "user:42", "--yes", directory) == (0, {"deleted": 1})
+    assert told("delete", "--tag", "user:42", "--yes", directory) == (0, {"deleted": 0})
+    assert set(contents(directory)) == set(KEYS[1:])
+
+
 def test_an_absent_key_is_one_line(directory):
     """And exit code 1."""
     code, out, err = run("show", "nothing", directory)

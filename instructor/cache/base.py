@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from .limits import named
+
 if TYPE_CHECKING:
     from .shelf import Stats
 
@@ -46,6 +48,20 @@ class BaseCache(ABC):
         from .shelf import stats  # noqa: PLC0415  a shelf must know what a cache is first
 
         return stats(self)
+
+    def delete_tag(self, tag: str) -> int:
+        """Forget every entry that was stored with `tag` among its `cache_tags`; how many there were.
+
+        Raises:
+            ValueError: that is no tag.
+            TypeError: this cache keeps no tags.
+        """
+        forget: Any = getattr(self, "delete_tagged", None)
+        if forget is None:
+            raise TypeError(
+                f"{self!r} keeps no tags: give it a delete_tagged(tag), and tags to its set(), to have them"
+            )
+        return len(forget(named("a tag", tag)))
 
     def __bool__(self) -> bool:
         """True, even when there is a `__len__` and it is 0: `if cache:` asks whether there is a cache."""

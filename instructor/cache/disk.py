@@ -7,9 +7,8 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
-from hashlib import blake2b
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from . import disk_table as table
@@ -27,10 +26,6 @@ _READS = 64
 """After how many reads a thread looks whether its file is still there: looking takes a third of a hit's time."""
 _SPARE = 8
 """Pages that a write may take beside those of its value: every tree may split, and an empty cache has five."""
-_DIGEST = 64
-"""Characters of a SHA-256 digest."""
-_PRIME = 2**63 - 25
-"""The largest prime in SQLite's integers: digests that differ in one place have different remainders."""
 
 
 class Row(NamedTuple):
@@ -80,18 +75,25 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
 
     def get(self, key: str) -> str | None:
         """The text stored under `key`, or None. Writes nothing."""
-        return self._run(self._find, _address(key))
+        return self._run(self._find, table.address(key))
 
-    def set(self, key: str, value: str, ttl: float | None = None) -> None:
+    def set(self, key: str, value: str, ttl: float | None = None, tags: Iterable[str] = ()) -> None:
         """Store `value` under `key`, for `ttl` seconds when given, replacing what was there."""
         if not isinstance(value, str):
             raise TypeError(f"a DiskCache keeps str, got {type(value).__name__}")
         seconds = self._ttl if ttl is None else lifetime("ttl", ttl)
-        self._run(self._write, (self._put, *_address(key), _encoded(value), seconds))
+        self._run(self._write, (self._put, *table.address(key), table.encoded(value), seconds, tags))
 
     def delete(self, key: str) -> bool:
         """Forget what is under `key`; whether there was anything."""
-        return bool(self._run(self._write, (_drop, *_address(key))))
+        return bool(self._run(self._write, (_drop, *table.address(key))))
+
+    def delete_tagged(self, tag: str) -> list[str]:
+        """Forget what was stored with `tag`, and overwrite it in the file; the keys that went."""
+        keys: list[str] = []
+        while some := self._run(self._wipe, (table.drop_tagged, table.address(tag)[0])):  # as `prune` does
+            keys += some
+        return keys
 
     def clear(self) -> None:
         """Forget everything, and give the space back."""
@@ -100,7 +102,7 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
 
     def remaining(self, key: str) -> float:
         """Seconds that the entry under `key` has left: `math.inf` when it stays, 0 when there is none."""
-        return max(0.0, float(self._ask(table.LEFT, *_address(key))[0][0]))
+        return max(0.0, float(self._ask(table.LEFT, *table.address(key))[0][0]))
 
     def entries(self) -> Iterator[Row]:
         """What is kept, in no order that means anything. What changes meanwhile may be there or not."""
@@ -129,14 +131,14 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         return int(self._ask(table.COUNT)[0][0])
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._ask(table.HAS, *_address(key))[0][0] > 0
+        return isinstance(key, str) and self._ask(table.HAS, *table.address(key))[0][0] > 0
 
     def lease(self, key: str, token: str, seconds: float) -> bool:
         """Whether it is now for the holder of `token` to ask about `key`: for `seconds`, and until another wants to.
 
         This, `renew` and `release` wait half as long for locks as the rest.
         """
-        held = self._run(self._is_held, (_address(key)[0], token, seconds))
+        held = self._run(self._is_held, (table.address(key)[0], token, seconds))
         return not held and self._leased(table.TAKE, key, token, seconds)
 
     def renew(self, key: str, token: str, seconds: float) -> bool:
@@ -147,10 +149,11 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         """Let others ask about `key`."""
         self._leased(table.RELEASE, key, token)
 
-    def set_leased(self, key: str, value: str, ttl: float | None, token: str) -> bool:
+    def set_leased(self, key: str, value: str, ttl: float | None, token: str, tags: Iterable[str] = ()) -> bool:
         """As `set` and `release` in one; False, and nothing done, where the lease was lost."""
         seconds = self._ttl if ttl is None else lifetime("ttl", ttl)
-        return bool(self._run(self._write, (self._put_leased, token, *_address(key), _encoded(value), seconds)))
+        given = (*table.address(key), table.encoded(value), seconds, tags)
+        return bool(self._run(self._write, (self._put_leased, token, *given)))
 
     def close(self) -> None:
         """Note what was read since the last write, and let go of the file. A closed cache opens again when used."""
@@ -251,6 +254,16 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         self._fold(cursor)
         return result
 
+    def _wipe(self, thread: Thread, cursor: sqlite3.Cursor, change: tuple[Any, ...]) -> Any:
+        """Make `change`, and leave nothing of what it deletes in the file or in its log."""
+        cursor.execute("PRAGMA secure_delete = ON")
+        try:
+            result = self._write(thread, cursor, change)
+            table.fold(cursor)
+        finally:
+            cursor.execute("PRAGMA secure_delete = OFF")
+        return result
+
     def _note_reads(self, cursor: sqlite3.Cursor, now: float) -> None:
         """Move what was read to the end of the order of use."""
         touched, self._touched = self._touched, deque(maxlen=_TOUCHES)
@@ -258,18 +271,19 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         cursor.executemany(table.TOUCH, [(now, ident) for ident in once])
 
     def _put(
-        self, cursor: sqlite3.Cursor, now: float, ident: int, key: bytes, value: bytes, seconds: float | None
+        self, cursor: sqlite3.Cursor, now: float, ident: int, key: bytes, value: bytes, seconds: float | None, tags: Any
     ) -> None:
         cursor.execute(table.DROP, (ident,))
         cursor.execute(table.DROP_EXPIRED, (now,))
-        need = _SPARE + (len(key) + len(value)) // (table.PAGE - 64) + 1
+        need = _SPARE + 2 * len(tags) + (len(key) + len(value)) // (table.PAGE - 64) + 1
         if need + _SPARE <= self._pages and (seconds is None or seconds > 0):
             self._make_room(cursor, need)
             expires = None if seconds is None else now + seconds
             cursor.execute(table.PUT, (ident, now, expires, key, value))
+            table.tag(cursor, ident, tags)
 
     def _leased(self, sql: str, key: str, token: str, seconds: float = 0) -> bool:
-        return self._run(self._change_lease, (sql, _address(key)[0], token, seconds), self._timeout / 2)
+        return self._run(self._change_lease, (sql, table.address(key)[0], token, seconds), self._timeout / 2)
 
     def _change_lease(self, thread: Thread, cursor: sqlite3.Cursor, change: tuple[str, int, str, float]) -> bool:
         """One statement and no transaction: among many threads, one that holds the lock would wait between two."""
@@ -303,20 +317,6 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
     def _fold(self, cursor: sqlite3.Cursor) -> bool:
         """Bring the log back into the file when it is long. False where a reader keeps it from that."""
         return self._file.log()[1] <= self._longest_log or table.fold(cursor)
-
-
-def _address(key: str) -> tuple[int, bytes]:
-    if len(key) == _DIGEST:  # our own keys are digests already
-        try:
-            return int(key, 16) % _PRIME, key.encode()
-        except ValueError:
-            pass
-    data = _encoded(key)
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big") >> 1, data
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _drop_expired(cursor: sqlite3.Cursor, now: float) -> int:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
+from hashlib import blake2b
 
 PAGE = 4096
 """Bytes in a page: 16 KB pages made a smaller file, but slower reads and three times the log for each write."""
 APPLICATION = 0x1257C70A
 FORMAT = 1
+_DIGEST = 64
+"""Characters of a SHA-256 digest."""
+_PRIME = 2**63 - 25
+"""The largest prime in SQLite's integers: digests that differ in one place have different remainders."""
 
 BEGIN = f"""
     PRAGMA page_size = {PAGE};
@@ -69,6 +75,52 @@ HELD = "SELECT id FROM leases WHERE id = ? AND token != ? AND expires BETWEEN ? 
 RENEW = "UPDATE leases SET expires = :now + :seconds WHERE id = :id AND token = :token"
 RELEASE = "DELETE FROM leases WHERE id = :id AND token = :token"
 DROP_STALE = "DELETE FROM leases WHERE expires < ? - 3600"
+
+# Which entries bear a tag, both by number. Made when it is needed, too; rows go with their entry, whoever deletes that.
+_BEGIN_TAGS = (
+    "CREATE TABLE IF NOT EXISTS tags (tag INTEGER, id INTEGER, PRIMARY KEY (tag, id)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS tags_by_entry ON tags (id)",
+    "CREATE TRIGGER IF NOT EXISTS untag AFTER DELETE ON entries BEGIN DELETE FROM tags WHERE id = old.id; END",
+)
+_PUT_TAG = "INSERT OR IGNORE INTO tags VALUES (?, ?)"
+_TAGGED = "SELECT key FROM entries WHERE id IN (SELECT id FROM tags WHERE tag = ? ORDER BY id LIMIT 64)"
+_DROP_TAGGED = "DELETE FROM entries WHERE id IN (SELECT id FROM tags WHERE tag = ? ORDER BY id LIMIT 64)"
+
+
+def address(key: str) -> tuple[int, bytes]:
+    """The number under which a key, or a tag, is found, and its bytes."""
+    if len(key) == _DIGEST:  # our own keys are digests already
+        try:
+            return int(key, 16) % _PRIME, key.encode()
+        except ValueError:
+            pass
+    data = encoded(key)
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big") >> 1, data
+
+
+def encoded(text: str) -> bytes:
+    """A text as bytes, whatever is in it."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def tag(cursor: sqlite3.Cursor, ident: int, tags: Iterable[str]) -> None:
+    """Note the tags of an entry."""
+    if tags:
+        _begin_tags(cursor)
+        cursor.executemany(_PUT_TAG, [(address(name)[0], ident) for name in tags])
+
+
+def drop_tagged(cursor: sqlite3.Cursor, _now: float, number: int) -> list[str]:
+    """Delete some of what bears the tag of that number, if there is any; the keys of it."""
+    _begin_tags(cursor)
+    found = cursor.execute(_TAGGED, (number,)).fetchall()
+    cursor.execute(_DROP_TAGGED, (number,))
+    return [bytes(key).decode("utf-8", "surrogatepass") for (key,) in found]
+
+
+def _begin_tags(cursor: sqlite3.Cursor) -> None:
+    for statement in _BEGIN_TAGS:
+        cursor.execute(statement)
 
 
 def check_format(cursor: sqlite3.Cursor) -> None:

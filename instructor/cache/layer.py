@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -13,7 +13,7 @@ from typing import Any
 from ..drive import run, run_async
 from ..effects import Flow, Run
 from .base import BaseCache
-from .shelf import check_cache
+from .shelf import check_cache, shelf_of
 
 WRITING = 5.0
 """Seconds for which a lease is held while what was asked is stored."""
@@ -29,6 +29,7 @@ class Layer(BaseCache):
         self.fractional_ttl = all(store.fractional_ttl for store in self._stores)  # type: ignore[misc]
         self._lender: Any = self._stores[-1]
         self.lends = bool(getattr(self._lender, "set_leased", None)) and getattr(self._lender, "lends", True)
+        self.keeps_tags = all(shelf_of(store).keeps_tags for store in self._stores)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._stores))})"
@@ -38,24 +39,24 @@ class Layer(BaseCache):
         """The text under `key`, or None."""
 
     @abstractmethod
-    def _keep(self, key: str, value: str, ttl: float | None) -> Flow[None]:
+    def _keep(self, key: str, value: str, ttl: float | None, tags: tuple[str, ...]) -> Flow[None]:
         """Store it."""
 
     def get(self, key: str) -> Any | None:
         """The text stored under `key`, or None."""
         return run(self._find(key))
 
-    def set(self, key: str, value: str, ttl: float | None = None) -> None:
+    def set(self, key: str, value: str, ttl: float | None = None, tags: Iterable[str] = ()) -> None:
         """Store `value` under `key`, for `ttl` seconds when given, replacing what was there."""
-        run(self._keep(key, value, ttl))
+        run(self._keep(key, value, ttl, tuple(tags)))
 
     async def aget(self, key: str) -> Any | None:
         """As `get`, awaited: what blocks is done in a thread."""
         return await run_async(self._find(key))
 
-    async def aset(self, key: str, value: str, ttl: float | None = None) -> None:
+    async def aset(self, key: str, value: str, ttl: float | None = None, tags: Iterable[str] = ()) -> None:
         """As `set`, awaited."""
-        await run_async(self._keep(key, value, ttl))
+        await run_async(self._keep(key, value, ttl, tuple(tags)))
 
     def lease(self, key: str, token: str, seconds: float) -> bool:
         """Whether the last store lends us `key` for `seconds`."""
@@ -69,17 +70,31 @@ class Layer(BaseCache):
         """Let others ask about `key`."""
         self._lender.release(key, token)
 
-    def set_leased(self, key: str, value: str, ttl: float | None, token: str) -> bool:
+    def set_leased(self, key: str, value: str, ttl: float | None, token: str, tags: Iterable[str] = ()) -> bool:
         """As `set` and `release`; False, and nothing done, where the lease was lost."""
         if not self.renew(key, token, WRITING):
             return False
-        self.set(key, value, ttl)
+        self.set(key, value, ttl, tags)
         self.release(key, token)
         return True
 
     def delete(self, key: str) -> bool:
         """Forget what is under `key`, everywhere; whether there was anything."""
         return any(self._each(lambda store: store.delete(key)))
+
+    def delete_tagged(self, tag: str) -> list[str]:
+        """Forget what was stored with `tag`, and copies of it, which know no tags; the keys that went."""
+        gone: dict[str, bool] = {}
+        self._each(lambda store: gone.update(dict.fromkeys(self._drop(store, tag, [*gone]), True)))
+        return [*gone]
+
+    def _drop(self, store: Any, tag: str, below: list[str]) -> list[str]:
+        tagged = [key for mark in self._marks(tag) for key in store.delete_tagged(mark)]
+        return [*tagged, *filter(store.delete, below)]
+
+    def _marks(self, tag: str) -> Iterable[str]:
+        """What stands for a tag in the stores."""
+        return (tag,)
 
     def clear(self) -> None:
         """Forget everything, everywhere."""

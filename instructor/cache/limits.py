@@ -1,4 +1,4 @@
-"""What is accepted as a size and as a time to live."""
+"""What is accepted as a size, as a name, as a time to live."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ def whole(name: str, value: object) -> int:
     if value <= 0:
         raise ValueError(f"{name} must be > 0, got {value!r}")
     return value
+
+
+def named(name: str, value: object) -> str:
+    """`value`, which must be a string with something in it."""
+    if isinstance(value, str) and value:
+        return value
+    raise ValueError(f"{name} must be a non-empty string, not {value!r}.")
 
 
 def lifetime(name: str, ttl: object) -> float | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -31,6 +32,22 @@ redis.call(ARGV[2], KEYS[#KEYS], unpack(ARGV, 3))
 if KEYS[2] then redis.call('DEL', KEYS[1]) end
 return 1"""
 """Do something to the last of the keys if the first, a lease, is still ours; which ends when an entry is stored."""
+
+_MARK = "instructor-tags/1 "
+"""What an entry with tags begins with: then come digests of them, and on the next line the text."""
+_LATE = 60
+"""Seconds by which an entry may be stored later than its tags were noted."""
+_TAG = """\
+local now = redis.call('TIME')[1] * 1000
+redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, now)
+redis.call('ZADD', KEYS[1], ARGV[2] and now + ARGV[2] or '+inf', ARGV[1])
+local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
+if last == 'inf' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIREAT', KEYS[1], last) end"""
+"""Put a key into the set of a tag, where it stays as long as its entry may; so does the set."""
+_DROP_TAGGED = f"""\
+local tags = string.match(redis.call('GET', KEYS[1]) or '', '^{_MARK.replace("-", "%-")}([^\\n]*)\\n')
+return string.find(tags or '', ARGV[1], 1, true) and redis.call('DEL', KEYS[1]) or 0"""
+"""Delete an entry if it says that it bears a tag: the sets also have those that were stored again without."""
 
 
 class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
@@ -86,21 +103,29 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
         """As `get`, in an event loop."""
         return _text(await self._ask_async(key, "GET", self._name(key)))
 
-    def set(self, key: str, value: str, ttl: float | None = None) -> None:
+    def set(self, key: str, value: str, ttl: float | None = None, tags: Iterable[str] = ()) -> None:
         """Store `value` under `key`, for `ttl` seconds when given, replacing what was there."""
-        self._ask(key, *self._put(key, value, ttl))
+        for place, *command in self._putting(key, value, ttl, tags):
+            self._ask(place, *command)
 
-    async def aset(self, key: str, value: str, ttl: float | None = None) -> None:
+    async def aset(self, key: str, value: str, ttl: float | None = None, tags: Iterable[str] = ()) -> None:
         """As `set`, in an event loop."""
-        await self._ask_async(key, *self._put(key, value, ttl))
+        for place, *command in self._putting(key, value, ttl, tags):
+            await self._ask_async(place, *command)
 
     def delete(self, key: str) -> bool:
         """Forget what is under `key`; whether there was anything."""
         return bool(self._ask(key, "DEL", self._name(key)))
 
+    def delete_tagged(self, tag: str) -> list[str]:
+        """Forget what was stored with `tag`; the keys that went."""
+        mark = _digest(tag)
+        keys = [key.decode() for key in self._ask(mark, "ZRANGE", self._tagged(mark), 0, -1)]
+        return [key for key in keys if self._ask(key, "EVAL", _DROP_TAGGED, 1, self._name(key), mark)]
+
     def clear(self) -> None:
         """Forget everything under the prefix, and nothing else."""
-        names = self._names()
+        names = chain(self._names(), self._names("{{{}*}}:tags"))
         while batch := list(islice(names, 500)):
             self._connect().unlink(*batch)
 
@@ -139,13 +164,13 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
         """As `release`, in an event loop."""
         return bool(await self._ask_async(key, *self._owned(key, token, "DEL")))
 
-    def set_leased(self, key: str, value: str, ttl: float | None, token: str) -> bool:
+    def set_leased(self, key: str, value: str, ttl: float | None, token: str, tags: Iterable[str] = ()) -> bool:
         """As `set`, but only while the lease on `key` is ours; whether it was."""
-        return bool(self._ask(key, *self._put(key, value, ttl, token)))
+        return bool([self._ask(*command) for command in self._putting(key, value, ttl, tags, token)][-1])
 
-    async def aset_leased(self, key: str, value: str, ttl: float | None, token: str) -> bool:
+    async def aset_leased(self, key: str, value: str, ttl: float | None, token: str, tags: Iterable[str] = ()) -> bool:
         """As `set_leased`, in an event loop."""
-        return bool(await self._ask_async(key, *self._put(key, value, ttl, token)))
+        return bool([await self._ask_async(*command) for command in self._putting(key, value, ttl, tags, token)][-1])
 
     def close(self) -> None:
         """Close what threads used; a closed cache opens again when used."""
@@ -172,16 +197,29 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
     def _name(self, key: str) -> bytes:
         return (self._prefix + key).encode()
 
-    def _names(self) -> Iterator[Any]:
-        pattern = re.sub(r"([*?[\\])", r"\\\1", self._prefix)
-        return self._connect().scan_iter(match=f"{pattern}*", count=1000)  # type: ignore[no-any-return]
+    def _names(self, pattern: str = "{}*") -> Iterator[Any]:
+        prefix = re.sub(r"([*?[\\])", r"\\\1", self._prefix)
+        return self._connect().scan_iter(match=pattern.format(prefix), count=1000)  # type: ignore[no-any-return]
 
     def _lease(self, key: str) -> bytes:
         """The braces put it on the node of the entry, and out of the way of whoever looks for the prefix."""
         return b"{%b}:lease" % self._name(key)
 
-    def _put(self, key: str, value: str, ttl: float | None, token: str | None = None) -> tuple[Any, ...]:
+    def _tagged(self, mark: str) -> bytes:
+        return b"{%b}:tags" % self._name(mark)
+
+    def _putting(
+        self, key: str, value: str, ttl: float | None, tags: Iterable[str], token: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        """The commands that store an entry, each after the key whose node it is for; tags come first: none is lost."""
         seconds = self._ttl if ttl is None else lifetime("ttl", ttl)
+        marks, late = [_digest(tag) for tag in tags], () if seconds is None else (_milliseconds(seconds + _LATE),)
+        tagging = [(mark, "EVAL", _TAG, 1, self._tagged(mark), key, *late) for mark in marks]
+        if marks or str.startswith(value, _MARK):
+            value = f"{_MARK}{' '.join(marks)}\n{value}"
+        return [*tagging, (key, *self._put(key, value, seconds, token))]
+
+    def _put(self, key: str, value: str, seconds: float | None, token: str | None) -> tuple[Any, ...]:
         life = () if seconds is None else ("PX", _milliseconds(seconds))
         verb, *rest = ("DEL",) if seconds is not None and seconds <= 0 else ("SET", str.encode(value), *life)
         return (verb, self._name(key), *rest) if token is None else self._owned(key, token, verb, *rest, entry=True)
@@ -262,7 +300,12 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
 
 
 def _text(found: bytes | None) -> str | None:
-    return None if found is None else found.decode()
+    text = None if found is None else found.decode()
+    return text.partition("\n")[2] if text and text.startswith(_MARK) else text
+
+
+def _digest(tag: str) -> str:
+    return hashlib.sha256(tag.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _milliseconds(seconds: float) -> int:

@@ -72,11 +72,15 @@ class SealedCache(Layer):
             shelf.trouble("reading", "an entry after its time" if text else "an entry that no key of this cache sealed")
         return text if late < 0 else None
 
-    def _keep(self, key: str, value: str, ttl: float | None) -> Flow[None]:
+    def _keep(self, key: str, value: str, ttl: float | None, tags: tuple[str, ...]) -> Flow[None]:
         expires = math.inf if ttl is None else self._clock() + ttl
         plain = _EXPIRES.pack(expires) + str.encode(value, "utf-8", "surrogatepass")
         sealed = self._seal(self._keys[0], plain, self._bound(key))
-        yield Save(self._stores[0], key, self._head + urlsafe_b64encode(sealed).decode(), ttl)
+        marks = tuple(_mark(self._keys[0], tag) for tag in tags)
+        yield Save(self._stores[0], key, self._head + urlsafe_b64encode(sealed).decode(), ttl, marks)
+
+    def _marks(self, tag: str) -> Iterable[str]:
+        return (_mark(secret, tag) for secret in self._keys)
 
     def _opened(self, given: Any, key: str) -> tuple[float, str | None]:
         """When an entry expires and its text, which is None for what no key opens."""
@@ -93,6 +97,12 @@ class SealedCache(Layer):
     def _bound(self, key: str) -> bytes:
         """What an entry is bound to, in as many bytes for every key."""
         return hashlib.sha256(self._head.encode() + key.encode("utf-8", "surrogatepass")).digest()
+
+
+def _mark(key: bytes, tag: str) -> str:
+    """What stands for a tag, under a key of its own: nobody can try out names without it."""
+    own = hmac.digest(key, b"instructor tags", "sha256")
+    return hmac.digest(own, tag.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def _sign(key: bytes, plain: bytes, bound: bytes) -> bytes:

@@ -53,13 +53,21 @@ class Shelf:
         self._quiet_until = float("-inf")
 
     def lease(self, key: str) -> Lease | None:
-        """A lease to take before asking what others may ask elsewhere; None where the store does not lend.
+        """A lease to take before asking what others may ask elsewhere; None where the store does not lend."""
+        return Lease(self.store, key, self.lease_seconds) if self._can("set_leased", "lends") else None
 
-        Nor does a subclass that changes `set` alone, say to encrypt: `set_leased` would go round it.
+    @property
+    def keeps_tags(self) -> bool:
+        """Whether what is stored with tags can be deleted by them."""
+        return self._can("delete_tagged", "keeps_tags")
+
+    def _can(self, verb: str, flag: str) -> bool:
+        """Whether the store can do more; not a subclass that changes `set` alone, say to encrypt: it would be left out.
+
+        A layer says by a flag whether what is below it can.
         """
         setter = next(cls for cls in type(self.store).__mro__ if "set" in vars(cls))
-        lends = vars(setter).get("set_leased") and getattr(self.store, "lends", True)
-        return Lease(self.store, key, self.lease_seconds) if lends else None
+        return bool(vars(setter).get(verb)) and getattr(self.store, flag, True)
 
     def trouble(self, doing: str, problem: object) -> None:
         """Count what went wrong, and warn of it unless a warning was given a moment ago."""

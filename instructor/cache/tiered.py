@@ -79,12 +79,12 @@ class TieredCache(Layer):
                 self._tell(above, "filling it", problem)
         return left
 
-    def _keep(self, key: str, value: str, ttl: float | None) -> Flow[None]:
+    def _keep(self, key: str, value: str, ttl: float | None, tags: tuple[str, ...]) -> Flow[None]:
         failed: dict[int, Exception] = {}
         last = len(self._stores) - 1
         for place in range(last, -1, -1):  # the last first: what is above must not be older
             try:
-                yield Save(self._stores[place], key, value, ttl)
+                yield Save(self._stores[place], key, value, ttl, tags)
             except Exception as problem:  # noqa: BLE001, PERF203  a store is a stranger's code
                 failed[place] = problem
         older_above = bool(failed.keys() - {last})

@@ -31,6 +31,8 @@ app = typer.Typer(name="cache", no_args_is_help=True, help="Look into a cache, a
 
 Place = Annotated[str, typer.Argument(metavar="STORE", help="A DiskCache's directory, or the URL of a Redis server.")]
 Files = Annotated[list[typer.FileText], typer.Argument(encoding="utf-8", help="Files of JSON lines.")]
+Keys = Annotated[list[str] | None, typer.Argument(show_default=False)]
+Tag = Annotated[str | None, typer.Option(help="Delete what was stored with this tag.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
 Limit = Annotated[int, typer.Option(help="Bytes that the files may take; no bound when it is not given.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -88,10 +90,14 @@ def explain(one: Path, other: Path, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def delete(keys: list[str], store: Place, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Delete the entries under KEYS."""
+def delete(keys: Keys = None, *, store: Place, tag: Tag = None, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete the entries under KEYS, or those that were stored with a tag."""
     with opened(store) as cache:
-        sure(f"Delete {len(keys)} entries?", yes)
+        if bool(keys) == (tag is not None):
+            raise ValueError("name the keys to delete, or one --tag")
+        sure(f"Delete {len(keys)} entries?" if keys else f"Delete what bears the tag {tag!r}?", yes)
+        if not keys:
+            return tell({"deleted": cache.delete_tag(tag)}, as_json)
         gone = [key for key in keys if cache.delete(key)]
     tell({"deleted": len(gone), "absent": [key for key in keys if key not in gone]}, as_json)
     raise typer.Exit(len(gone) < len(keys))
