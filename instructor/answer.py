@@ -83,6 +83,7 @@ class Restored(Later, eq=False):
     made_at: float = 0
     model: str | None = None
     value: Any = None
+    stale: bool = False
 
     def make(self) -> Any:
         """The completion, of the SDK's own type; the same object each time."""
@@ -96,9 +97,13 @@ class Restored(Later, eq=False):
     def facts(self) -> dict[str, Any]:
         """Under which key it was found, how old it is, and what asking would have cost."""
         completion = self.make()
-        spent = tokens(self.endpoint.dialect.read(completion).usage)
-        cost = price(completion, self.endpoint.row, self.model)
-        return {"key": self.key, "age": self.age(time.time()), "saved_tokens": spent, "saved_cost": cost}
+        return {
+            "key": self.key,
+            "age": self.age(time.time()),
+            "saved_tokens": tokens(self.endpoint.dialect.read(completion).usage),
+            "saved_cost": price(completion, self.endpoint.row, self.model),
+            "stale": self.stale,
+        }
 
     def age(self, now: float) -> float:
         """How many seconds ago the answer was given first."""

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias, TypeVar, overload
 from tenacity import AsyncRetrying, Retrying
 from typing_extensions import Self
 
-from .cache.shelf import check_cache
 from .drive import closed, run, run_async
 from .endpoint import Endpoint
 from .exceptions import ConfigurationError
@@ -16,7 +15,7 @@ from .flow import solve
 from .hooks import HookName, Hooks
 from .mode import Mode, core
 from .patching import endpoint_of
-from .plan import Plan, check_namespace, check_policy, check_sample, check_tags, check_ttl, growing, make_plan, several
+from .plan import Plan, check_defaults, growing, make_plan, several
 from .providers import Provider
 from .streams import streamed, streamed_async
 from .telemetry import watched
@@ -54,7 +53,7 @@ class Instructor:
         self.hooks = hooks or Hooks()
         self.kwargs = kwargs
         self.endpoint: Endpoint = endpoint_of(create, client, provider, core(mode))
-        _check_defaults(kwargs)
+        check_defaults(kwargs)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.provider.value}, model={self.default_model!r}, mode={self.mode.name}>"
@@ -140,7 +139,8 @@ class Instructor:
         in the messages and pydantic's validation context, `strict` is pydantic's, `token_budget` bounds what
         failed attempts may cost. `cache=`, `cache_ttl=` (seconds), `cache_namespace=`, `cache_mode=` ("on", "off",
         "refresh", "read", "offline"), `cache_sample=` (a number) and `cache_tags=` (names by which `cache.delete_tag`
-        finds what is stored) override the client's.
+        finds what is stored) override the client's. `stale_while_revalidate=` and `stale_if_error=` are the seconds
+        past `cache_ttl` in which an old answer will do while a new one is asked for, or where the provider fails.
 
         Raises:
             CacheMiss: `cache_mode` is "offline", and the cache has no answer.
@@ -292,17 +292,3 @@ class AsyncInstructor(Instructor):
             raise ConfigurationError(ONE_ANSWER)
         answer = await run_async(watched(solve, plan))
         return answer.value, answer.completion
-
-
-def _check_defaults(kwargs: Mapping[str, Any]) -> None:
-    """Refuse at construction what every call would refuse, and what only a call can say."""
-    if per_call := {"max_retries", "context", "strict", "token_budget"} & kwargs.keys():
-        raise ConfigurationError(f"{sorted(per_call)} belong to a call: pass them to create().")
-    if kwargs.get("cache") is not None:
-        check_cache(kwargs["cache"])
-    check_ttl(kwargs.get("cache_ttl"))
-    check_policy(kwargs.get("cache_mode", "on"))
-    check_sample(kwargs.get("cache_sample"))
-    check_tags(kwargs.get("cache_tags"))
-    if "cache_namespace" in kwargs:
-        check_namespace(kwargs["cache_namespace"])

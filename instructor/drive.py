@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing, closing, suppress
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ import pydantic
 import tenacity
 
 from .cache.base import BaseCache
-from .effects import END, Decide, Do, Effect, Emit, Flow, Join, Load, Next, Open, Run, Save, Send, Share, Sleep, Whole
+from .effects import END, Begin, Decide, Do, Emit, Flow, Join, Load, Next, Open, Run, Save, Send, Share, Sleep, Whole
 from .sharing import join, join_async, share, share_async
 
 T = TypeVar("T")
@@ -233,29 +234,57 @@ async def _join_async(effect: Join) -> tuple[Any, Any]:
     return seat, seat
 
 
-PERFORM: dict[type[Effect], Callable[[Any], Any]] = {
+def _begin(effect: Begin) -> None:
+    with suppress(RuntimeError):  # a program that ends begins no threads
+        threading.Thread(target=_drain, args=(effect.work(),), name="instructor-refresh", daemon=True).start()
+
+
+def _drain(flow: Flow[Any]) -> None:
+    with suppress(Exception):  # nobody would hear it
+        for _ in steps(flow):
+            pass
+
+
+async def _begin_async(effect: Begin) -> None:
+    task = asyncio.create_task(_drain_async(effect.work()))
+    BEGUN.add(task)
+    task.add_done_callback(BEGUN.discard)
+
+
+async def _drain_async(flow: Flow[Any]) -> None:
+    with suppress(Exception):
+        async for _ in steps_async(flow):
+            pass
+
+
+BEGUN: set[asyncio.Task[None]] = set()
+"""What goes on in the background: event loops forget tasks that nobody else holds."""
+
+PERFORM: dict[type[Any], Callable[[Any], Any]] = {
     Load: _load,
     Save: _save,
     Do: _do,
     Send: lambda effect: effect.call(**effect.kwargs),
     Run: lambda effect: effect.work(),
+    Begin: _begin,
     Decide: lambda effect: effect.controller.iter(effect.state),
     Sleep: lambda effect: effect.controller.sleep(effect.seconds),
     Share: lambda effect: share(effect, steps),
     Next: lambda effect: next(effect.source, END),
 }
-PERFORM_ASYNC: dict[type[Effect], Callable[[Any], Any]] = {
+PERFORM_ASYNC: dict[type[Any], Callable[[Any], Any]] = {
     **PERFORM,
     Load: _load_async,
     Save: _save_async,
     Do: _do_async,
     Run: lambda effect: asyncio.to_thread(effect.work),
+    Begin: _begin_async,
     Sleep: _sleep_async,
     Share: lambda effect: share_async(effect, steps_async),
     Next: lambda effect: anext(effect.source, END),
 }
 """What each effect gives, or something to await that does."""
 
-OPEN: dict[type[Effect], Callable[[Any], tuple[Any, Any]]] = {Open: _open, Join: _join}
-OPEN_ASYNC: dict[type[Effect], Callable[[Any], Any]] = {Open: _open_async, Join: _join_async}
+OPEN: dict[type[Any], Callable[[Any], tuple[Any, Any]]] = {Open: _open, Join: _join}
+OPEN_ASYNC: dict[type[Any], Callable[[Any], Any]] = {Open: _open_async, Join: _join_async}
 """What gives a source, and what is to be closed when it is not needed any more."""

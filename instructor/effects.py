@@ -83,6 +83,12 @@ class Run(msgspec.Struct, frozen=True):
     work: Callable[[], Any]
 
 
+class Begin(msgspec.Struct, frozen=True):
+    """Have a flow of its own begin, in the background: what it emits is heard by nobody, nor is it waited for."""
+
+    work: Callable[[], Flow[Any]]
+
+
 class Decide(msgspec.Struct, frozen=True):
     """Ask a tenacity controller what comes next: an attempt, a pause, or the end."""
 
@@ -122,5 +128,5 @@ class Join(Share, frozen=True):
 END: Any = object()
 """What `Next` gives when a source has no more."""
 
-Effect: TypeAlias = Load | Save | Do | Send | Open | Next | Emit | Run | Decide | Sleep | Share | Join
+Effect: TypeAlias = Load | Save | Do | Send | Open | Next | Emit | Run | Begin | Decide | Sleep | Share | Join
 Flow: TypeAlias = Generator[Effect, Any, T]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from .answer import Answer, deliver, receipt
 from .asking import ask
@@ -11,6 +12,7 @@ from .exceptions import InstructorRetryException
 from .leading import ask_anew, tell
 from .plan import Plan, Slot, within
 from .remembering import recall
+from .stale import after, meanwhile
 
 
 def solve(plan: Plan) -> Flow[Answer]:
@@ -21,7 +23,22 @@ def solve(plan: Plan) -> Flow[Answer]:
     text, answer = yield from recall(plan, slot)
     if answer is not None:
         return answer
-    work = partial(tell, plan, slot, text)
+    answer = yield from meanwhile(plan, slot, text, together)
+    if answer is not None:
+        return answer
+    try:
+        return (yield from together(plan, slot, text))
+    except Exception as error:
+        answer = after(plan, slot, text, error)
+        if answer is None:
+            raise
+        return answer
+
+
+def together(plan: Plan, slot: Slot, refused: Any) -> Flow[Answer]:
+    """The answer, asked for by one for all who want it now; what is stored was `refused`."""
+    answer: Answer | None
+    work = partial(tell, plan, slot, refused)
     try:
         led, answer, left = yield Share(slot.shelf.flights, slot.flight, work, plan.patience, plan.terms)
     except TimeoutError as late:  # an error of the work itself comes as an InstructorRetryException already

@@ -46,7 +46,7 @@ class HookName(str, Enum):
     """When an answer did not validate: handler(error, attempt_number=, max_attempts=, is_last_attempt=)."""
 
     CACHE_HIT = "cache:hit"
-    """An answer came from the cache: handler(key, age=seconds)."""
+    """An answer came from the cache: handler(key, age=seconds); of an old one, also stale=True."""
 
     CACHE_MISS = "cache:miss"
     """It did not, and the provider is asked: handler(key)."""
@@ -97,7 +97,7 @@ class Hooks:
         return HookName(hook_name)
 
     def emit(self, hook_name: HookName | str, *args: Any, **kwargs: Any) -> None:
-        """Call every handler of the hook; keywords that do not all fit a handler's signature are left out."""
+        """Call every handler of the hook; as many keywords as its signature takes, from the first on."""
         name = self.get_hook_name(hook_name)
         for handler in tuple(self._handlers[name]):
             _call(name, handler, args, kwargs)
@@ -140,7 +140,9 @@ class Hooks:
 
 def _call(name: HookName, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     try:
-        handler(*args, **(kwargs if _fits(handler, args, kwargs) else {}))
+        while not _fits(handler, args, kwargs) and kwargs:
+            kwargs = dict([*kwargs.items()][:-1])  # what is told last was added last
+        handler(*args, **kwargs)
     except Exception:  # noqa: BLE001 - a stranger's code
         warnings.warn(f"Error in {name.value} handler:\n{traceback.format_exc()}", stacklevel=3)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args, get_origin
 
 import msgspec
 from msgspec.structs import replace
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from .cache.key import make_cache_key
 from .cache.leases import Lease
 from .cache.limits import lifetime, named
-from .cache.shelf import Shelf, shelf_of
+from .cache.shelf import Shelf, check_cache, shelf_of
 from .dsl.iterable import IterableBase
 from .dsl.partial import Partial, PartialBase
 from .endpoint import Endpoint
@@ -38,6 +38,13 @@ Policy: TypeAlias = Literal["on", "off", "refresh", "read", "offline"]
 """What a call does with its cache: `refresh` stores without looking, `read` never stores, `offline` never asks."""
 
 
+class Stale(NamedTuple):
+    """For how many seconds past its freshness an answer will do: after an error, and while a new one is asked for."""
+
+    if_error: float
+    while_revalidate: float
+
+
 class Slot(msgspec.Struct, frozen=True, eq=False):
     """Where the answer to a question is remembered, for how many seconds; and the lease to be held then."""
 
@@ -49,6 +56,12 @@ class Slot(msgspec.Struct, frozen=True, eq=False):
     policy: Policy = "on"
     lease: Lease | None = None
     tags: tuple[str, ...] = ()
+    stale: Stale | None = None
+
+    @property
+    def lasts(self) -> float | None:
+        """Seconds for which a store keeps an answer: as long as it is fresh, or will do all the same."""
+        return self.ttl if self.ttl is None or self.stale is None else self.ttl + max(self.stale)
 
     @property
     def keep(self) -> bool:
@@ -142,6 +155,8 @@ def make_plan(
     policy = check_policy(kwargs.pop("cache_mode")) if "cache_mode" in kwargs else "on"
     sample = check_sample(kwargs.pop("cache_sample")) if "cache_sample" in kwargs else None
     tags = check_tags(kwargs.pop("cache_tags")) if "cache_tags" in kwargs else ()
+    aging = "stale_if_error" in kwargs or "stale_while_revalidate" in kwargs
+    stale = check_stale(kwargs.pop(STALE[0], None), kwargs.pop(STALE[1], None), ttl) if aging else None
     if token_budget is not None:
         check_budget(token_budget, shape)
     stream = "stream" in kwargs and kwargs.pop("stream")
@@ -158,7 +173,7 @@ def make_plan(
         if key is None:
             plan.bypassed = True
         else:
-            plan.slot = Slot(shelf, key, ttl, namespace, sample, policy, None, tags)
+            plan.slot = Slot(shelf, key, ttl, namespace, sample, policy, None, tags, stale)
     if reading is not None:
         plan.streams = shape is not None or plan.slot is not None
     if policy == "offline" and plan.slot is None:
@@ -168,6 +183,7 @@ def make_plan(
     return plan
 
 
+STALE = ("stale_if_error", "stale_while_revalidate")
 TEMPLATED = ("messages", "input", "contents", "chat_history", "system", "instructions")
 
 
@@ -209,6 +225,21 @@ def within(plan: Plan, left: float | None) -> Plan:
     return replace(plan, kwargs={**plan.kwargs, "timeout": max(left, 0.001)})
 
 
+def check_defaults(kwargs: Mapping[str, Any]) -> None:
+    """Refuse at construction what every call would refuse, and what only a call can say."""
+    if per_call := {"max_retries", "context", "strict", "token_budget"} & kwargs.keys():
+        raise ConfigurationError(f"{sorted(per_call)} belong to a call: pass them to create().")
+    if kwargs.get("cache") is not None:
+        check_cache(kwargs["cache"])
+    check_ttl(kwargs.get("cache_ttl"))
+    check_policy(kwargs.get("cache_mode", "on"))
+    check_sample(kwargs.get("cache_sample"))
+    check_tags(kwargs.get("cache_tags"))
+    check_stale(kwargs.get(STALE[0]), kwargs.get(STALE[1]), 0)  # a call may give a cache_ttl
+    if "cache_namespace" in kwargs:
+        check_namespace(kwargs["cache_namespace"])
+
+
 def check_messages(messages: Any) -> None:
     """Raise for what is no list of messages, before a provider is paid to say so."""
     if isinstance(messages, (str, dict)):
@@ -241,6 +272,16 @@ def check_tags(tags: Any) -> tuple[str, ...]:
     if tags is None or isinstance(tags, (list, tuple, set, frozenset)):
         return tuple(dict.fromkeys(named("a tag in cache_tags", tag) for tag in tags or ()))
     raise ValueError(f"cache_tags must be a list of strings, not {tags!r}: write cache_tags=[{str(tags)!r}].")
+
+
+def check_stale(if_error: Any, while_revalidate: Any, ttl: float | None) -> Stale | None:
+    """For how long an old answer will do; None for not at all."""
+    stale = Stale(lifetime(STALE[0], if_error) or 0, lifetime(STALE[1], while_revalidate) or 0)
+    if min(stale) < 0:
+        raise ValueError(f"{' and '.join(STALE)} must be 0 seconds or more, not {if_error!r} and {while_revalidate!r}.")
+    if max(stale) and ttl is None:
+        raise ValueError(f"{' and '.join(STALE)} count from the end of cache_ttl: give that, too.")
+    return stale if max(stale) else None
 
 
 def check_ttl(ttl: Any) -> float | None:

@@ -34,17 +34,24 @@ def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answe
         entry = unseal(text, slot.key)
         if entry is None:
             trouble(plan, slot, "reading", "the entry is damaged, or not ours")
-        else:
+        elif entry.fresh_until is None or plan.clock() < entry.fresh_until:
             kept = Restored(entry.completion, plan.endpoint, slot.key, entry.made_at, entry.model)
             answer = deliver(plan, entry.tape, kept, entry.events)
     if answer is not None:
         slot.shelf.stats.hits += 1
         if plan.hooks.on_hit:
             plan.hooks.emit(HookName.CACHE_HIT, slot.key, age=kept.age(plan.clock()))
-    elif slot.policy == "offline":
-        has = "has no answer" if text is None else "has an answer that does not fit (any more)"
-        raise CacheMiss(f"{slot.shelf.store!r} {has} under {slot.key}, and cache_mode is 'offline'.")
+    elif slot.policy == "offline" and slot.stale is None:
+        raise missing(slot, text)
+    elif text is not None and hasattr(slot.shelf.store, "recheck"):
+        yield Do(slot.shelf.store, "recheck", (slot.key,))
     return text, answer
+
+
+def missing(slot: Slot, text: Any) -> CacheMiss:
+    """The error of who may not ask, where nothing but `text` is stored."""
+    has = "has no answer" if text is None else "has an answer that does not fit (any more)"
+    return CacheMiss(f"{slot.shelf.store!r} {has} under {slot.key}, and cache_mode is 'offline'.")
 
 
 def remember(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
@@ -57,7 +64,9 @@ def remember(plan: Plan, slot: Slot, answer: Answer) -> Flow[Answer]:
         bypass(plan, slot.shelf, "completion", problem)
         return answer
     if slot.keep:
-        entry = Entry(answer.tape, kept, str(plan.kwargs.get("model")), plan.clock(), answer.events)
+        now = plan.clock()
+        fresh_until = None if slot.stale is None else now + (slot.ttl or 0)
+        entry = Entry(answer.tape, kept, str(plan.kwargs.get("model")), now, answer.events, fresh_until)
         try:
             yield from save(plan, slot, seal(entry, slot.key))
         except Exception as problem:  # noqa: BLE001  a store is a stranger's code
@@ -69,8 +78,8 @@ def save(plan: Plan, slot: Slot, text: str) -> Flow[None]:
     """Store a text; not where the lease was lost, since somebody else asks now, or was answered."""
     lease, store = slot.lease, slot.shelf.store
     if lease is None:
-        yield Save(store, slot.key, text, slot.ttl, slot.tags)
-    elif (yield Do(store, "set_leased", (slot.key, text, slot.ttl, lease.token, *filter(None, [slot.tags])))):
+        yield Save(store, slot.key, text, slot.lasts, slot.tags)
+    elif (yield Do(store, "set_leased", (slot.key, text, slot.lasts, lease.token, *filter(None, [slot.tags])))):
         HEART.let_go(lease)
     else:
         return

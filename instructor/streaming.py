@@ -16,6 +16,7 @@ from .flow import broken, follow
 from .leading import ask_anew, tell
 from .plan import Plan, Slot
 from .remembering import recall
+from .stale import after, meanwhile
 
 
 def stream(plan: Plan) -> Flow[Answer]:
@@ -26,17 +27,40 @@ def stream(plan: Plan) -> Flow[Answer]:
         yield Emit(asked.value)
         return asked
     text, answer = yield from recall(plan, slot)
+    shown: list[Any] = []
+    if answer is None:
+        answer = yield from meanwhile(plan, slot, text, partial(heard, shown=shown))
     if answer is not None:
         yield from replay(plan, answer)
-    while answer is None:
-        work = partial(tell, plan, slot, text)
-        seat = yield Join(slot.shelf.flights, slot.flight, work, plan.patience, plan.terms)
-        answer = yield from (along(plan, slot, seat) if seat else ask_anew(plan, slot))
+    else:
+        try:
+            answer = yield from heard(plan, slot, text, shown)
+        except Exception as error:
+            answer = None if shown else after(plan, slot, text, error)
+            if answer is None:
+                raise
+            yield from replay(plan, answer)
     yield Emit(answer.value)
     return answer
 
 
-def along(plan: Plan, slot: Slot, seat: Any) -> Flow[Answer | None]:
+def heard(plan: Plan, slot: Slot, refused: Any, shown: list[Any]) -> Flow[Answer]:
+    """An answer that is just being given, once for all who listen; `shown` is what it showed so far."""
+    answer = None
+    while answer is None:
+        work = partial(tell, plan, slot, refused)
+        seat = yield Join(slot.shelf.flights, slot.flight, work, plan.patience, plan.terms)
+        answer = yield from (along(plan, slot, seat, shown) if seat else alone(plan, slot, shown))
+    return answer
+
+
+def alone(plan: Plan, slot: Slot, shown: list[Any]) -> Flow[Answer]:
+    """What is answered to us only; of which something may be shown at any time."""
+    shown.append(plan)
+    return (yield from ask_anew(plan, slot))
+
+
+def along(plan: Plan, slot: Slot, seat: Any, shown: list[Any]) -> Flow[Answer | None]:
     """Hear an answer while it is given: who leads takes its items, the others read the tape with a model of their own.
 
     None when nothing came of it that counts for us.
@@ -44,16 +68,16 @@ def along(plan: Plan, slot: Slot, seat: Any) -> Flow[Answer | None]:
     Raises:
         InstructorRetryException: it broke off, or will not do for us, after something of it had been shown.
     """
-    reader, shown = plan.reader(), False
+    reader = plan.reader()
     while (said := (yield from _next(seat))) is not END:
         try:
             items = said.items if seat.leading else _overheard(plan, reader, said)
         except Exception as problem:  # validators are strangers' code
             if shown:
                 raise broken(problem) from problem
-            return (yield from ask_anew(plan, slot))
+            return (yield from alone(plan, slot, shown))
         if items:
-            shown = True
+            shown.append(items)
             yield Emit(items)
     answer: Answer | None = seat.answer
     if seat.leading:

@@ -20,7 +20,8 @@ from .completion import Kept
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a model said: its payload in the pieces in which it came, and the completion around it.
 
-    `events` are those of a stream that somebody wanted as the SDK gives it.
+    `events` are those of a stream that somebody wanted as the SDK gives it. `fresh_until` (seconds since 1970) is for
+    those that may be kept longer than they are fresh: these are instructor/2, which older releases do not read.
     """
 
     tape: tuple[str, ...]
@@ -28,17 +29,19 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     model: str | None
     made_at: float
     events: tuple[Kept, ...] = ()
+    fresh_until: float | None = None
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Entry).decode
+_VERSION = len("instructor/")
 _HEAD = len("instructor/1 ") + 64 + 1
 
 
 def seal(entry: Entry, key: str) -> str:
     """The entry as text, to be kept under `key`."""
     body = _encode(entry)
-    return (_head(body, key) + body).decode()
+    return (_head(body, key, b"1" if entry.fresh_until is None else b"2") + body).decode()
 
 
 def unseal(text: Any, key: str) -> Entry | None:
@@ -68,10 +71,11 @@ def _unseal(text: str, key: str) -> Entry | None:
     try:
         line = text.encode()
         body = line[_HEAD:]
-        return _decode(body) if line[:_HEAD] == _head(body, key) else None
+        version = line[_VERSION : _VERSION + 1]
+        return _decode(body) if version in b"12" and line[:_HEAD] == _head(body, key, version) else None
     except (ValueError, RecursionError, msgspec.MsgspecError):  # a lone surrogate; a bomb; sealed by another version
         return None
 
 
-def _head(body: bytes, key: str) -> bytes:
-    return b"instructor/1 %b " % hashlib.sha256(key.encode() + body).hexdigest().encode()
+def _head(body: bytes, key: str, version: bytes) -> bytes:
+    return b"instructor/%b %b " % (version, hashlib.sha256(key.encode() + body).hexdigest().encode())

@@ -128,6 +128,9 @@ class Flights:
     def __len__(self) -> int:
         return len(self._open)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._open
+
     def board(
         self,
         key: str,

@@ -11,7 +11,7 @@ from ..receipt import Later
 
 
 class Info(msgspec.Struct, frozen=True):
-    """Whether a result is a `hit`; of one that is, its `key`, its `age` in seconds, and what it saved.
+    """Whether a result is a `hit`; of one that is, its `key`, its `age` in seconds, what it saved, and if it is `stale`.
 
     `saved_cost` is in US dollars, by the prices in the package genai-prices (extra `prices`); None where that is not
     installed, or knows no price of the model.
@@ -22,6 +22,7 @@ class Info(msgspec.Struct, frozen=True):
     age: float = 0
     saved_tokens: int | None = None
     saved_cost: Decimal | None = None
+    stale: bool = False
 
 
 def info(result: Any) -> Info | None:

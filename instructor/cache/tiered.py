@@ -48,6 +48,10 @@ class TieredCache(Layer):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_seen": OrderedDict()}  # another process has another clock
 
+    def recheck(self, key: str) -> None:
+        """Ask the last tier for `key` next time: what is above is old."""
+        self._seen[key] = -math.inf
+
     def _find(self, key: str) -> Flow[Any]:
         """What the first tier has that has something; or the last, when it is time to ask that."""
         fresh = self._clock() < self._seen.get(key, math.inf if self._freshness == math.inf else -math.inf)
