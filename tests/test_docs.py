@@ -66,6 +66,7 @@ LEFT_TO_THE_READER = {
 WRITTEN_FOR_THE_READER = {
     "your/favorite/model": "openai/gpt-4o",
     'host="my-redis-server"': 'host="127.0.0.1", port={valkey}',
+    "redis+cluster://cache:6379": "redis://127.0.0.1:{valkey}",
 }
 """Places in the documents where a reader writes something of their own, and what these tests write there."""
 
@@ -117,8 +118,8 @@ class Reader:
         return self.names
 
     def can_run(self, block: Block) -> bool:
-        """Whether there is what a block needs: for Redis something to connect to; some need a process of their own."""
-        if "import redis" in block.source:
+        """Whether there is what a block needs: for Redis a client and a server; some need a process of their own."""
+        if re.search("import (redis|RedisCache)", block.source):
             return self.valkey is not None
         return "set_tracer_provider" not in block.source  # which a process can do but once
 
