@@ -5,15 +5,15 @@ from __future__ import annotations
 import collections.abc
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args, get_origin
+from typing import Any, Literal, Protocol, TypeAlias, get_origin
 
 import msgspec
 from msgspec.structs import replace
 
 from .cache.key import make_cache_key
 from .cache.leases import Lease
-from .cache.limits import lifetime, named
 from .cache.shelf import Shelf, check_cache, shelf_of
+from .cache.wishes import Policy, Stale, Wishes, wishes_in
 from .dsl.iterable import IterableBase
 from .dsl.partial import Partial, PartialBase
 from .endpoint import Endpoint
@@ -34,17 +34,6 @@ Reading: TypeAlias = Literal["items", "snapshots", "events"]
 """What a stream gives: the items of a list, an object as far as it is known, or the SDK's own events."""
 
 
-Policy: TypeAlias = Literal["on", "off", "refresh", "read", "offline"]
-"""What a call does with its cache: `refresh` stores without looking, `read` never stores, `offline` never asks."""
-
-
-class Stale(NamedTuple):
-    """For how many seconds past its freshness an answer will do: after an error, and while a new one is asked for."""
-
-    if_error: float
-    while_revalidate: float
-
-
 class Slot(msgspec.Struct, frozen=True, eq=False):
     """Where the answer to a question is remembered, for how many seconds; and the lease to be held then."""
 
@@ -54,9 +43,9 @@ class Slot(msgspec.Struct, frozen=True, eq=False):
     namespace: str | None = None
     sample: int | None = None
     policy: Policy = "on"
-    lease: Lease | None = None
     tags: tuple[str, ...] = ()
     stale: Stale | None = None
+    lease: Lease | None = None
 
     @property
     def lasts(self) -> float | None:
@@ -148,15 +137,7 @@ def make_plan(
     shelf = None if cache is None else shelf_of(cache)
     if shelf is not None and shelf.imposes:
         kwargs.update(shelf.imposes)
-    ttl = kwargs.pop("cache_ttl", None)
-    if ttl is not None:
-        ttl = check_ttl(ttl)
-    namespace = check_namespace(kwargs.pop("cache_namespace")) if "cache_namespace" in kwargs else None
-    policy = check_policy(kwargs.pop("cache_mode")) if "cache_mode" in kwargs else "on"
-    sample = check_sample(kwargs.pop("cache_sample")) if "cache_sample" in kwargs else None
-    tags = check_tags(kwargs.pop("cache_tags")) if "cache_tags" in kwargs else ()
-    aging = "stale_if_error" in kwargs or "stale_while_revalidate" in kwargs
-    stale = check_stale(kwargs.pop(STALE[0], None), kwargs.pop(STALE[1], None), ttl) if aging else None
+    wishes = wishes_in(kwargs)
     if token_budget is not None:
         check_budget(token_budget, shape)
     stream = "stream" in kwargs and kwargs.pop("stream")
@@ -165,25 +146,28 @@ def make_plan(
         kwargs = {name: render(value, context) if name in TEMPLATED else value for name, value in kwargs.items()}
     heard = asker.hooks if hooks is None else asker.hooks + hooks
     plan = Plan(asker.endpoint, shape, asker.mode, kwargs, max_retries, context, strict, heard, token_budget, reading)
-    if shelf is not None and policy != "off":
-        key = key_of(plan, shelf, namespace, sample)
-        if tags and not shelf.keeps_tags:
-            bypass(plan, shelf, "tags", f"{cache!r} keeps no tags, so what has cache_tags could not be deleted again.")
-            ttl = 0
-        if key is None:
-            plan.bypassed = True
-        else:
-            plan.slot = Slot(shelf, key, ttl, namespace, sample, policy, None, tags, stale)
+    if shelf is not None and wishes.policy != "off":
+        plan.slot = _slot(plan, shelf, wishes)
+        plan.bypassed = plan.slot is None
     if reading is not None:
         plan.streams = shape is not None or plan.slot is not None
-    if policy == "offline" and plan.slot is None:
+    if wishes.policy == "offline" and plan.slot is None:
         raise CacheMiss(
             "cache_mode='offline', and there is no cache, or no key to look under: nothing can be answered."
         )
     return plan
 
 
-STALE = ("stale_if_error", "stale_while_revalidate")
+def _slot(plan: Plan, shelf: Shelf, wishes: Wishes) -> Slot | None:
+    """Where the answer is remembered; nowhere where the question has no key."""
+    key = key_of(plan, shelf, wishes.namespace, wishes.sample)
+    if wishes.tags and not shelf.keeps_tags:
+        problem = f"{shelf.store!r} keeps no tags, so what has cache_tags could not be deleted again."
+        bypass(plan, shelf, "tags", problem)
+        wishes = wishes._replace(ttl=0)
+    return None if key is None else Slot(shelf, key, *wishes)
+
+
 TEMPLATED = ("messages", "input", "contents", "chat_history", "system", "instructions")
 
 
@@ -231,13 +215,7 @@ def check_defaults(kwargs: Mapping[str, Any]) -> None:
         raise ConfigurationError(f"{sorted(per_call)} belong to a call: pass them to create().")
     if kwargs.get("cache") is not None:
         check_cache(kwargs["cache"])
-    check_ttl(kwargs.get("cache_ttl"))
-    check_policy(kwargs.get("cache_mode", "on"))
-    check_sample(kwargs.get("cache_sample"))
-    check_tags(kwargs.get("cache_tags"))
-    check_stale(kwargs.get(STALE[0]), kwargs.get(STALE[1]), 0)  # a call may give a cache_ttl
-    if "cache_namespace" in kwargs:
-        check_namespace(kwargs["cache_namespace"])
+    wishes_in({**kwargs}, of_call=False)  # a call may give what is missing
 
 
 def check_messages(messages: Any) -> None:
@@ -246,47 +224,6 @@ def check_messages(messages: Any) -> None:
         raise TypeError(
             f'messages must be a list of messages, not {messages!r:.100}. Write [{{"role": "user", "content": "..."}}].'
         )
-
-
-def check_namespace(namespace: Any) -> str:
-    """The namespace, if it is one."""
-    return named("cache_namespace", namespace)
-
-
-def check_policy(policy: Any) -> Policy:
-    """The policy, if there is one of that name."""
-    if policy in get_args(Policy):
-        return policy  # type: ignore[no-any-return]
-    raise ValueError(f"cache_mode must be one of {', '.join(map(repr, get_args(Policy)))}, not {policy!r}.")
-
-
-def check_sample(sample: Any) -> int | None:
-    """The number of a sample."""
-    if sample is None or (isinstance(sample, int) and not isinstance(sample, bool) and sample >= 0):
-        return sample
-    raise ValueError(f"cache_sample must be a whole number from 0 on, not {sample!r}.")
-
-
-def check_tags(tags: Any) -> tuple[str, ...]:
-    """The tags, each once."""
-    if tags is None or isinstance(tags, (list, tuple, set, frozenset)):
-        return tuple(dict.fromkeys(named("a tag in cache_tags", tag) for tag in tags or ()))
-    raise ValueError(f"cache_tags must be a list of strings, not {tags!r}: write cache_tags=[{str(tags)!r}].")
-
-
-def check_stale(if_error: Any, while_revalidate: Any, ttl: float | None) -> Stale | None:
-    """For how long an old answer will do; None for not at all."""
-    stale = Stale(lifetime(STALE[0], if_error) or 0, lifetime(STALE[1], while_revalidate) or 0)
-    if min(stale) < 0:
-        raise ValueError(f"{' and '.join(STALE)} must be 0 seconds or more, not {if_error!r} and {while_revalidate!r}.")
-    if max(stale) and ttl is None:
-        raise ValueError(f"{' and '.join(STALE)} count from the end of cache_ttl: give that, too.")
-    return stale if max(stale) else None
-
-
-def check_ttl(ttl: Any) -> float | None:
-    """A TTL in seconds."""
-    return lifetime("cache_ttl", ttl)
 
 
 def check_budget(budget: Any, shape: Shape | None) -> None:

@@ -41,11 +41,17 @@ def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answe
         slot.shelf.stats.hits += 1
         if plan.hooks.on_hit:
             plan.hooks.emit(HookName.CACHE_HIT, slot.key, age=kept.age(plan.clock()))
-    elif slot.policy == "offline" and slot.stale is None:
-        raise missing(slot, text)
-    elif text is not None and hasattr(slot.shelf.store, "recheck"):
-        yield Do(slot.shelf.store, "recheck", (slot.key,))
+    else:
+        yield from _without(slot, text)
     return text, answer
+
+
+def _without(slot: Slot, text: Any) -> Flow[None]:
+    """There is no answer here; a store of several may have one further down."""
+    if slot.policy == "offline" and slot.stale is None:
+        raise missing(slot, text)
+    if text is not None and hasattr(slot.shelf.store, "recheck"):
+        yield Do(slot.shelf.store, "recheck", (slot.key,))
 
 
 def missing(slot: Slot, text: Any) -> CacheMiss:

@@ -148,7 +148,7 @@ def test_who_leads_takes_what_is_emitted(plan: Plan) -> None:
     seat.answer = answer
 
     assert Emit([ANN]) == flow.send(END)
-    assert ending(flow, None) is None
+    assert ending(flow, None) is answer
 
 
 def test_a_follower_reads_the_pieces_itself(plan: Plan) -> None:
@@ -200,7 +200,7 @@ def test_a_hit_is_loaded_and_emitted(plan: Plan, cache: AutoCache) -> None:
 
     assert [["An"], ["Ann"], ["Ann"], ["Ann"]] == [[item.name for item in emit.items] for emit in shown]
     assert shown[-1] == Emit([ANN])
-    assert ending(flow, None) is None
+    assert [ANN] == ending(flow, None).value
 
 
 @pytest.mark.fault("F1")

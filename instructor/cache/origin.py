@@ -11,7 +11,7 @@ from ..receipt import Later
 
 
 class Info(msgspec.Struct, frozen=True):
-    """Whether a result is a `hit`; of one that is, its `key`, its `age` in seconds, what it saved, and if it is `stale`.
+    """Whether a result is a `hit`; of one that is, `key`, `age` in seconds, what it saved, and if it is `stale`.
 
     `saved_cost` is in US dollars, by the prices in the package genai-prices (extra `prices`); None where that is not
     installed, or knows no price of the model.
