@@ -35,12 +35,14 @@ BEGIN = f"""
     COMMIT;
 """
 # The cache folds the log itself, to keep within its size. Debian's builds delete securely: they would write every freed
-# page. A cold page through mmap costs thirty times a read.
+# page. A cold page through mmap costs thirty times a read. A thread may keep 8 MB of pages: the 2 MB that are usual do
+# not hold the inner pages of a million entries, and made a read a fifth slower.
 SETTINGS = """
     PRAGMA synchronous = NORMAL;
     PRAGMA wal_autocheckpoint = 0;
     PRAGMA secure_delete = OFF;
     PRAGMA mmap_size = 0;
+    PRAGMA cache_size = -8192;
 """
 FIND = "SELECT key, expires, value FROM entries WHERE id = ?"
 HAS = "SELECT count(*) FROM entries WHERE id = ? AND key = ? AND (expires IS NULL OR expires > ?)"
