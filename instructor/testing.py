@@ -19,6 +19,7 @@ _TEXTS = {
     "line ends": "\n\r\n\t ",
     "a NUL": "before\x00after",
     "many scripts": "Grüße, 你好, שלום, 🦉\u200d\U0001f9e1\ufeff",
+    "what cannot be said shorter": secrets.token_urlsafe(50_000),
     "a megabyte": "0123456789abcdé€" * 65_536,
 }
 

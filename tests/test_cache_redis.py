@@ -24,6 +24,7 @@ from servers import PROGRAMS, running, running_cluster, until
 
 from instructor.cache import AutoCache, RedisCache, stats
 from instructor.cache.fuse import Fuse, ServerDownError
+from instructor.cache.packed import packed
 from instructor.testing import CacheContract
 
 redis = pytest.importorskip("redis", reason="the Redis client is not installed")
@@ -511,8 +512,11 @@ def test_a_ttl_of_nothing_is_not_stored(provider, cache):
 @sync_and_async
 @pytest.mark.parametrize(
     "junk",
-    [b"", b"null", b"[]", b"7", b"\xff\xfe\x00", b'{"name": "Eve", "age": 1}', b"x" * 5000, [b"a list"]],
-    ids=repr,
+    [
+        *(b"", b"null", b"[]", b"7", b"\xff\xfe\x00", b'{"name": "Eve", "age": 1}', b"x" * 5000, [b"a list"]),
+        packed(str(JOHN) * 1000)[:-1],
+    ],
+    ids=lambda junk: repr(junk)[:40],
 )
 @pytest.mark.filterwarnings("ignore::instructor.cache.CacheWarning")
 def test_junk_is_a_miss(provider, url, cache, use_async, junk):
@@ -530,6 +534,21 @@ def test_junk_is_a_miss(provider, url, cache, use_async, junk):
 
     assert [JOHN, JOHN] == answers
     assert 2 == provider.calls
+
+
+@one_kind
+def test_a_long_text_takes_less_room(url, cache):
+    """It is compressed, also where it is stored under a lease; what stands there uncompressed is read as well."""
+    text, one, leased, plain = "".join(f"Line {number}.\n" for number in range(5000)), key(), key(), key()
+    cache.set(one, text)
+    cache.lease(leased, "me", 9)
+    cache.set_leased(leased, text, None, "me")
+    with redis.Redis.from_url(url) as other:
+        other.set(cache._name(plain), text)
+        taken = [other.strlen(cache._name(each)) for each in (one, leased, plain)]
+
+    assert [text] * 3 == [cache.get(each) for each in (one, leased, plain)]
+    assert max(taken[:2]) < len(text) / 2 < taken[2]
 
 
 # Faults

@@ -21,6 +21,7 @@ from .base import BaseCache
 from .extras import needed
 from .fuse import Fuse
 from .limits import lifetime
+from .packed import packed, unpacked
 
 _TURNS = 32
 """How many questions of one event loop are on their way at once: more wait here, where nothing times out."""
@@ -33,7 +34,7 @@ if KEYS[2] then redis.call('DEL', KEYS[1]) end
 return 1"""
 """Do something to the last of the keys if the first, a lease, is still ours; which ends when an entry is stored."""
 
-_MARK = "instructor-tags/1 "
+_MARK = b"instructor-tags/1 "
 """What an entry with tags begins with: then come digests of them, and on the next line the text."""
 _LATE = 60
 """Seconds by which an entry may be stored later than its tags were noted."""
@@ -45,7 +46,7 @@ local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
 if last == 'inf' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIREAT', KEYS[1], last) end"""
 """Put a key into the set of a tag, where it stays as long as its entry may; so does the set."""
 _DROP_TAGGED = f"""\
-local tags = string.match(redis.call('GET', KEYS[1]) or '', '^{_MARK.replace("-", "%-")}([^\\n]*)\\n')
+local tags = string.match(redis.call('GET', KEYS[1]) or '', '^{_MARK.decode().replace("-", "%-")}([^\\n]*)\\n')
 return string.find(tags or '', ARGV[1], 1, true) and redis.call('DEL', KEYS[1]) or 0"""
 """Delete an entry if it says that it bears a tag: the sets also have those that were stored again without."""
 
@@ -62,8 +63,8 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
     all are, and then one of them tries. In a cluster this is counted node by node.
 
     `ttl` is what entries get whose `set` names none; the server forgets them when it is over. `set` always supersedes:
-    a value that is out of time already is not kept, but what stood under its key is gone. There is no `len()`: servers
-    do not count by prefix.
+    a value that is out of time already is not kept, but what stood under its key is gone. Texts of more than 16 KB are
+    compressed where that halves them. There is no `len()`: servers do not count by prefix.
     """
 
     fractional_ttl: ClassVar[bool] = True
@@ -215,13 +216,14 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
         seconds = self._ttl if ttl is None else lifetime("ttl", ttl)
         marks, late = [_digest(tag) for tag in tags], () if seconds is None else (_milliseconds(seconds + _LATE),)
         tagging = [(mark, "EVAL", _TAG, 1, self._tagged(mark), key, *late) for mark in marks]
-        if marks or str.startswith(value, _MARK):
-            value = f"{_MARK}{' '.join(marks)}\n{value}"
-        return [*tagging, (key, *self._put(key, value, seconds, token))]
+        entry = packed(value)
+        if marks or entry.startswith(_MARK):
+            entry = b"%b%b\n%b" % (_MARK, " ".join(marks).encode(), entry)
+        return [*tagging, (key, *self._put(key, entry, seconds, token))]
 
-    def _put(self, key: str, value: str, seconds: float | None, token: str | None) -> tuple[Any, ...]:
+    def _put(self, key: str, entry: bytes, seconds: float | None, token: str | None) -> tuple[Any, ...]:
         life = () if seconds is None else ("PX", _milliseconds(seconds))
-        verb, *rest = ("DEL",) if seconds is not None and seconds <= 0 else ("SET", str.encode(value), *life)
+        verb, *rest = ("DEL",) if seconds is not None and seconds <= 0 else ("SET", entry, *life)
         return (verb, self._name(key), *rest) if token is None else self._owned(key, token, verb, *rest, entry=True)
 
     def _owned(self, key: str, token: str, *command: Any, entry: bool = False) -> tuple[Any, ...]:
@@ -300,8 +302,10 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
 
 
 def _text(found: bytes | None) -> str | None:
-    text = None if found is None else found.decode()
-    return text.partition("\n")[2] if text and text.startswith(_MARK) else text
+    if found is None:
+        return None
+    return unpacked(found.partition(b"
+")[2] if found.startswith(_MARK) else found)
 
 
 def _digest(tag: str) -> str:
