@@ -24,7 +24,7 @@ from typing import Any
 Asks = list[Callable[[], Any]]
 FEWEST = 20
 """Asks in a round, however long they take."""
-PACKAGES = ("instructor", "langchain_core", "litellm", "dspy", "openai", "pydantic")
+PACKAGES = ("instructor", "langchain_core", "litellm", "dspy", "openai", "pydantic", "diskcache", "redis")
 _waste = bytearray(b"x") * 2**26
 
 

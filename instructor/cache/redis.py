@@ -304,8 +304,7 @@ class RedisCache(BaseCache, AbstractContextManager["RedisCache"]):
 def _text(found: bytes | None) -> str | None:
     if found is None:
         return None
-    return unpacked(found.partition(b"
-")[2] if found.startswith(_MARK) else found)
+    return unpacked(found.partition(b"\n")[2] if found.startswith(_MARK) else found)
 
 
 def _digest(tag: str) -> str:
