@@ -44,13 +44,14 @@ if TYPE_CHECKING:
         response_schema,
     )
     from .mode import Mode
+    from .multimodal import Audio, Image
     from .patching import apatch, patch
     from .providers import Provider
     from .validators import llm_validator, openai_moderation
 
 __version__ = "1.18.0"
-__all__ = ["AsyncInstructor", "CitationMixin", "Instructor", "IterableModel", "Maybe", "Mode", "OpenAISchema"]
-__all__ += ["Partial", "Provider", "ResponseSchema", "apatch", "exceptions"]
+__all__ = ["AsyncInstructor", "Audio", "CitationMixin", "Image", "Instructor", "IterableModel", "Maybe", "Mode"]
+__all__ += ["OpenAISchema", "Partial", "Provider", "ResponseSchema", "apatch", "exceptions"]
 __all__ += ["from_anthropic", "from_anyscale", "from_cerebras", "from_databricks", "from_deepseek", "from_fireworks"]
 __all__ += ["from_genai", "from_groq", "from_litellm", "from_openai", "from_openrouter", "from_perplexity"]
 __all__ += ["from_provider", "from_together", "generate_anthropic_schema", "generate_gemini_schema"]
@@ -67,6 +68,7 @@ _ROOMS |= {
     "Maybe": "dsl.maybe",
     "Partial": "dsl.partial",
 }
+_ROOMS |= {"Audio": "multimodal", "Image": "multimodal"}
 _ROOMS |= {"llm_validator": "validators", "openai_moderation": "validators"}
 
 

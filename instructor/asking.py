@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import tenacity
+from msgspec.structs import replace
 
 from .answer import Answer, is_whole, judge
 from .conversation import Conversation, root
 from .effects import Decide, Flow, Run, Send, Sleep
 from .exceptions import IncompleteOutputException, RefusalError, TokenBudgetError
 from .listen import listen, overhear
+from .media import PLACES, holds, rendered
 from .plan import Plan
 from .receipt import attach
 from .retry import RETRYABLE, controller, seconds
@@ -24,6 +27,8 @@ def ask(plan: Plan) -> Flow[Answer]:
     """Ask the provider, until the answer will do or there is reason to stop."""
     if plan.endpoint.start is not None:
         yield Run(plan.endpoint.start)
+    if any(holds(plan.kwargs.get(name)) for name in PLACES):
+        plan = replace(plan, kwargs=(yield Run(partial(rendered, plan.kwargs, plan.endpoint.dialect.name))))
     if plan.shape is None:
         return (yield from (overhear if plan.streams else complete)(plan))
     control = controller(plan.max_retries, seconds(plan.kwargs.get("timeout")), is_async=plan.endpoint.is_async)

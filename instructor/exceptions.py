@@ -15,7 +15,8 @@ InstructorError
 ├── ClientError                    that object is not a client of this provider
 ├── AsyncValidationError           (also ValueError)
 ├── ResponseParsingError           (also ValueError) the answer holds no payload
-└── MultimodalError                (also ValueError)
+└── MultimodalError                (also ValueError) an image, a sound or a document cannot be sent
+    └── UnsupportedMediaError      (also ValueError) and a NotImplementedError: the API does not take its kind
 """
 
 from __future__ import annotations
@@ -163,3 +164,7 @@ class MultimodalError(InstructorError, ValueError):
     def __init__(self, *args: Any, content_type: str | None = None, file_path: str | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.content_type, self.file_path = content_type, file_path
+
+
+class UnsupportedMediaError(MultimodalError, NotImplementedError):
+    """The API that is asked does not take that kind of medium, or that format."""

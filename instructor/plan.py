@@ -133,6 +133,10 @@ def make_plan(
         kwargs["messages"] = messages
         if type(messages) is not list:
             check_messages(messages)
+    if "autodetect_images" in kwargs:
+        from .multimodal import detected  # noqa: PLC0415  most questions are put in words
+
+        kwargs = detected(kwargs)
     cache = kwargs.pop("cache", None)
     shelf = None if cache is None else shelf_of(cache)
     if shelf is not None and shelf.imposes:

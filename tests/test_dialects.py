@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from instructor.dialects import anthropic, google, openai, responses
 from instructor.dialects.base import Call, Dialect, Reply, listed
+from instructor.dialects.media import PARTS
 from instructor.mode import Mode
 from instructor.parallel import compile_parallel
 from instructor.schema import ANTHROPIC, GOOGLE, OPENAI, fit, schema_of
@@ -149,9 +150,10 @@ def test_requests_are_those_that_were_reviewed(dialect, mode):
 
 
 def test_every_golden_file_is_of_a_dialect_and_a_mode():
-    """No golden file outlives what it is of."""
+    """No golden file outlives what it is of; how media are sent is in one for each dialect that knows them."""
     every = (*DIALECTS.values(), responses)
     expected = {f"{dialect.name}/{mode.name.lower()}.json" for dialect in every for mode in dialect.modes}
+    expected |= {f"{name}/media.json" for name in PARTS}
 
     assert expected == {path.relative_to(golden.HERE).as_posix() for path in golden.HERE.rglob("*.json")}
 

@@ -40,6 +40,7 @@ MADE: dict[str, Callable[[type[Any]], InstructorError]] = {
     "AsyncValidationError": lambda cls: cls("no", errors=[ValueError("too old")]),
     "ResponseParsingError": lambda cls: cls("no", mode="JSON", raw_response={"id": "1"}),
     "MultimodalError": lambda cls: cls("no", content_type="image/png", file_path="a.png"),
+    "UnsupportedMediaError": lambda cls: cls("no", content_type="audio/wav"),
 }
 """One error of each class, with everything that it can carry."""
 

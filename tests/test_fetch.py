@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
+import os
+import shutil
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -17,9 +21,11 @@ from typing import Any
 
 import pytest
 
+import instructor
 from instructor.exceptions import MultimodalError
 from instructor.fetch import MAX_REDIRECTS, fetch, is_public
 
+HERE = Path(__file__).parent
 CONNECTED: list[Any] = []
 """Every address that this process connects to."""
 
@@ -384,3 +390,70 @@ def test_a_certificate_is_of_the_name_and_trusted(
         else:
             with pytest.raises(MultimodalError, match=says):
                 get(url)
+
+
+# Through a client, in a network of our own that has a public address
+
+SCRIPT = """
+import asyncio, base64, json, sys, threading, time
+import openai, instructor
+from fake_provider import fake_provider
+from instructor.multimodal import PDF, Image
+from pydantic import BaseModel
+from test_fetch import Site, moved, reply
+
+class User(BaseModel):
+    name: str
+
+async def main(client, question):
+    longest, last, done = 0, time.monotonic(), asyncio.create_task(client.create(User, question))
+    while not done.done():
+        await asyncio.sleep(0.005)
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+    return longest, (await done).name
+
+shop = Site(reply(b"%PDF-1.4 slow", "X: " + "x" * 200), address="93.184.215.14", slow=True)
+thief = Site(moved("http://127.0.0.1:9/"), address="93.184.215.14")
+for each in (shop, thief):
+    each.thread.daemon = True
+    each.thread.start()
+with fake_provider() as provider:
+    client = instructor.from_openai(openai.AsyncOpenAI(api_key="k", base_url=provider.url, max_retries=0), model="m")
+    told = [{"role": "user", "content": ["Who?", PDF.from_url(f"http://93.184.215.14:{shop.port}/a.pdf")]}]
+    longest, name = asyncio.run(main(client, told))
+    try:
+        PDF.from_url(f"http://93.184.215.14:{thief.port}/a.pdf").whole()
+    except instructor.exceptions.MultimodalError as error:
+        refused = str(error)
+    print(json.dumps([longest, name, provider.requests[0]["messages"][0]["content"], refused]))
+"""
+
+
+@pytest.mark.fault("H7")
+@pytest.mark.skipif(not shutil.which("unshare") or not shutil.which("ip"), reason="needs unshare and ip")
+def test_a_client_fetches_what_its_api_cannot_and_keeps_its_loop_free() -> None:
+    """An async client sends a document's content where the API takes no URL, and other tasks go on meanwhile."""
+    network = 'ip link set lo up && ip addr add 93.184.215.14/32 dev lo && exec "$@"'
+    command = ["unshare", "-rn", "sh", "-c", network, "sh", sys.executable, "-c", SCRIPT]
+    paths = os.pathsep.join([str(HERE), str(HERE.parent)])
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": paths})
+
+    if "unshare:" in done.stderr or "RTNETLINK" in done.stderr:
+        pytest.skip(f"no network of our own is to be had here: {done.stderr.strip()}")
+    longest, name, content, refused = json.loads(done.stdout or pytest.fail(done.stderr))
+    assert name == "John"
+    assert content[0] == {"type": "text", "text": "Who?"}
+    assert content[1]["file"]["file_data"] == "data:application/pdf;base64,JVBERi0xLjQgc2xvdw=="
+    assert longest < 0.25, "the fetch, which takes half a second, holds up the loop"
+    assert "not a public host" in refused
+
+
+def test_fetching_is_loaded_when_something_is_fetched() -> None:
+    """Who sends no URL pays for no HTTP."""
+    code = "import sys; import instructor.multimodal; print('instructor.fetch' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HERE.parent)
+
+    assert done.stdout == "False\n"
+    assert instructor.fetch  # type: ignore[attr-defined]  # here it is

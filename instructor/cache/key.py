@@ -22,6 +22,7 @@ from typing import Any
 import pydantic
 from msgspec.msgpack import Encoder, Ext
 
+from ..media import Media
 from ..mode import Mode, core
 from ..parallel import compile_parallel
 from ..shape import Shape, compile_shape
@@ -225,6 +226,7 @@ _FAMILIES: tuple[tuple[type[Any] | tuple[type[Any], ...], Callable[[Any], Any]],
     (enum.Enum, lambda member: member.value),
     (tuple, list),
     ((set, frozenset), lambda items: sorted(_encode(_tagged(item)) for item in items)),
+    (Media, Media.identity),
     (pydantic.BaseModel, _fields),
     (type, _digest),
     (dt.datetime, lambda moment: [moment.isoformat(), moment.fold]),

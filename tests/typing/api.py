@@ -11,7 +11,9 @@ from pydantic import BaseModel
 import instructor
 from instructor import (
     AsyncInstructor,
+    Audio,
     CitationMixin,
+    Image,
     Instructor,
     Maybe,
     Mode,
@@ -78,6 +80,8 @@ class DictCache(BaseCache):
 
 
 MESSAGES = [{"role": "user", "content": "Extract: John is 25"}]
+IMAGE: Image = Image.autodetect("https://example.com/cat.png")
+SHOWN: list[dict[str, object]] = [{"role": "user", "content": ["Who?", IMAGE, Audio.from_bytes(b"OggS")]}]
 NAME: KnownModelName = "openai/gpt-4o-mini"
 CACHES: list[BaseCache | None] = [
     AutoCache(maxsize=1000),
@@ -95,7 +99,7 @@ def ask_sync(client: Instructor) -> None:
     number: int = client.messages.create(response_model=int, messages=MESSAGES, cache=AutoCache(), cache_ttl=60)
     users: list[User] = client.create(response_model=list[User], messages=MESSAGES)
     union: User | int = client.create(response_model=User | int, messages=MESSAGES)
-    plain: Any = client.create(response_model=None, messages=MESSAGES)
+    plain: Any = client.create(response_model=None, messages=SHOWN, autodetect_images=True)
     answer, completion = client.create_with_completion(response_model=User, messages=MESSAGES)
     perhaps: User | None = client.create(response_model=Maybe(User), messages=MESSAGES).result
     print(perhaps, user.name, same.age, number + 1, users[0].age, union, plain, answer, completion)
