@@ -269,6 +269,14 @@ def test_the_attributes_are_in_the_document() -> None:
     assert named | made == set(re.findall(r"`((?:gen_ai\.(?!client)|instructor\.|error\.)[a-z_.]+)`", table))
 
 
+def test_the_same_picture_is_asked_about_once(reader: Reader, provider: FakeProvider) -> None:
+    """In the document on media, three of four questions are asked: one is the same picture from somewhere else."""
+    names = reader.read(CHECKOUT / "docs" / "multimodal.md")
+
+    assert provider.calls == 3
+    assert names["again"] == names["user"]
+
+
 # The blog post
 
 
