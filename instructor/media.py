@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase as fnmatch
+from os.path import isfile
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -24,21 +25,11 @@ from .mode import Mode, core
 
 Source: TypeAlias = str | Path | bytes
 
-_MAGIC = {
-    "image/png": rb"\x89PNG\r\n\x1a\n",
-    "image/jpeg": rb"\xff\xd8\xff",
-    "image/gif": rb"GIF8[79]a",
-    "image/webp": rb"RIFF....WEBP",
-    "audio/wav": rb"RIFF....WAVE",
-    "audio/mpeg": rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]",
-    "audio/aac": rb"\xff[\xf0\xf1\xf8\xf9]",
-    "audio/ogg": rb"OggS",
-    "audio/flac": rb"fLaC",
-    "audio/mp4": rb"....ftyp(?:M4A|mp4|iso)",
-    "audio/webm": rb"\x1aE\xdf\xa3",
-    "audio/aiff": rb"FORM....AIF[FC]",
-    "application/pdf": rb"%PDF-",
-}
+_MAGIC = {"image/png": rb"\x89PNG\r\n\x1a\n", "image/jpeg": rb"\xff\xd8\xff", "image/gif": rb"GIF8[79]a"}
+_MAGIC |= {"image/webp": rb"RIFF....WEBP", "audio/wav": rb"RIFF....WAVE", "audio/aiff": rb"FORM....AIF[FC]"}
+_MAGIC |= {"audio/mpeg": rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "audio/aac": rb"\xff[\xf0\xf1\xf8\xf9]"}
+_MAGIC |= {"audio/ogg": rb"OggS", "audio/flac": rb"fLaC", "audio/mp4": rb"....ftyp(?:M4A|mp4|iso)"}
+_MAGIC |= {"audio/webm": rb"\x1aE\xdf\xa3", "application/pdf": rb"%PDF-"}
 """How the content of each type begins, after the formats' own specifications."""
 
 _SUFFIXES = {name.partition("/")[2]: name for name in _MAGIC if name not in {"audio/mpeg", "audio/mp4", "audio/webm"}}
@@ -90,7 +81,7 @@ class Media(BaseModel):
             return cls.from_path(source)
         if "://" in source[:8] or source.startswith("data:"):
             return cls.from_url(source)
-        if allow_local_files and is_file(source):
+        if allow_local_files and isfile(source):  # noqa: PTH113  a Path's raises for what can be no path
             return cls.from_path(source)
         return cls.from_raw_base64(source)
 
@@ -264,14 +255,6 @@ def _decoded(data: str, limit: int) -> bytes:
 def type_at(url: str) -> str | None:
     """The type that the end of a URL's or of a file's name stands for."""
     return _SUFFIXES.get(urlsplit(url).path.rpartition(".")[2].lower())
-
-
-def is_file(path: str) -> bool:
-    """Whether there is a file of that name."""
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):  # too long, or with a NUL in it
-        return False
 
 
 PLACES = ("messages", "contents", "input")

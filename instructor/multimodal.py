@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Mapping
 from fnmatch import fnmatchcase as fnmatch
+from os.path import isfile
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +19,7 @@ from typing_extensions import Self
 
 from .dialects.media import PARTS, part_of
 from .exceptions import MultimodalError
-from .media import PLACES, Media, Source, is_file, parts_of, rendered, sniff, type_at
+from .media import PLACES, Media, Source, parts_of, rendered, sniff, type_at
 from .messages import Verbatim
 from .mode import Mode
 
@@ -146,7 +147,7 @@ def _said(source: str | Path, allowed: bool) -> str | None:
     text = str(source)
     if text.startswith("data:"):
         return text[5:].partition(";")[0]
-    named = isinstance(source, Path) or (allowed and is_file(text)) or _LINK.fullmatch(text)
+    named = isinstance(source, Path) or (allowed and isfile(text)) or _LINK.fullmatch(text)  # noqa: PTH113  see media.py
     return type_at(text) if named else None
 
 

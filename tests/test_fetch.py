@@ -226,6 +226,16 @@ def test_a_name_with_one_address_inside_is_refused_whole(inside: str) -> None:
 
 
 @pytest.mark.fault("H7")
+@pytest.mark.parametrize("user", ["ann:secret@", "ann@", "@"])
+def test_credentials_go_nowhere(user: str) -> None:
+    """Neither to a public host, nor are they left out in silence."""
+    with site(reply()) as shop, pytest.raises(MultimodalError, match=r"'a\.example' holds credentials"):
+        get(f"http://{user}a.example:{shop.port}/")
+
+    assert [] == shop.asked
+
+
+@pytest.mark.fault("H7")
 def test_a_redirect_is_looked_at_like_the_first_url() -> None:
     """Neither another host nor another scheme is reached by way of a public one."""
     with site(reply(b"secret"), address="127.0.0.2") as inside:
@@ -336,6 +346,17 @@ def test_silence_ends_with_the_time_that_there_is() -> None:
     """Who takes the connection and says nothing is waited for no longer."""
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(MultimodalError, match="timed out"):
         get(f"http://a.example:{silent.getsockname()[1]}/", seconds=0.05)
+
+
+@pytest.mark.fault("H8")
+def test_a_handshake_has_what_is_left_of_the_time() -> None:
+    """What connecting took is not there twice; here the clock jumps to near its end."""
+    began = time.monotonic()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(MultimodalError, match="timed out"):
+        get(f"https://a.example:{silent.getsockname()[1]}/", clock=iter([0, 0, 0, 29.9]).__next__)
+
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.fault("H8")

@@ -141,6 +141,7 @@ def test_a_file_is_read_once(tmp_path: Path) -> None:
     [
         (lambda: Image.from_bytes(b""), "begins with b''"),
         (lambda: Image.from_bytes(b"<svg/>"), "no image that can be sent: use image/png, image/jpeg"),
+        (lambda: Image.from_bytes(b"GIF88a"), "begins with b'GIF88a'"),
         (lambda: Image.from_base64(uri(b"hello")), "begins with b'hello'"),
         (lambda: Image.from_raw_base64(b64(DOCUMENT)), "application/pdf is no image"),
         (lambda: PDF.from_bytes(PNG), "image/png is no document"),
@@ -529,6 +530,7 @@ def test_what_is_sent_differently_is_another_question() -> None:
         *(image, Image.from_bytes(OTHER), Audio.from_bytes(WAV), PDF.from_bytes(DOCUMENT)),
         *(PDF.from_bytes(DOCUMENT, Path("a.pdf")), PDF.from_bytes(DOCUMENT, Path("b.pdf"))),
         ImageWithCacheControl.from_image_params({"source": PNG, **kept}),
+        ImageWithCacheControl.from_image_params({"source": PNG, "cache_control": {"type": "ephemeral", "ttl": "1h"}}),
         *(Image(source=URL, media_type="image/png"), Image(source=URL, media_type="image/jpeg"), uri(PNG)),
     ]
     keys = [key(each) for each in different]
