@@ -79,8 +79,8 @@ class Media(BaseModel):
             return cls.from_bytes(source)
         if isinstance(source, Path):
             return cls.from_path(source)
-        if "://" in source[:8] or source.startswith("data:"):
-            return cls.from_url(source)
+        if _WEB.match(source) or source.startswith(("data:", "gs://")):
+            return cls.from_url(_public(source))  # what is in a bucket as everybody sees it, not as this program may
         if allow_local_files and isfile(source):  # noqa: PTH113  a Path's raises for what can be no path
             return cls.from_path(source)
         return cls.from_raw_base64(source)
@@ -185,7 +185,7 @@ class Media(BaseModel):
             return self.model_copy(
                 update={"media_type": self._sniffed(_decoded(self.data[:_HEAD], _HEAD), self.source)}
             )
-        url = re.sub("^gs://", "https://storage.googleapis.com/", str(self.source))
+        url = _public(str(self.source))
         if not _WEB.match(url):
             what = f"The {self.kind} {str(self.source)[:100]!r} is not sent by its name here, and was not read"
             raise MultimodalError(f"{what}. Use {type(self).__name__}.from_path or from_bytes.")
@@ -250,6 +250,11 @@ def _decoded(data: str, limit: int) -> bytes:
         raise MultimodalError(
             f"{data[:20]!r}… is no base64: {problem}. A file is read by from_path, or with allow_local_files=True."
         ) from problem
+
+
+def _public(url: str) -> str:
+    """Where everybody finds a public object of Google's storage; any other URL as it is."""
+    return re.sub("^gs://", "https://storage.googleapis.com/", url)
 
 
 def type_at(url: str) -> str | None:

@@ -27,7 +27,7 @@ __all__ = ["Audio", "Image", "ImageWithCacheControl", "MultimodalError"]
 __all__ += ["PDF", "PDFWithCacheControl", "PDFWithGenaiFile", "autodetect_media", "convert_contents"]
 __all__ += ["convert_messages"]
 MIB = 2**20
-_LINK = re.compile(r"(?:https?|gs)://\S+", re.IGNORECASE)
+_LINK = re.compile(r"https?://\S+", re.IGNORECASE)
 _NAMES = (str, bytes, Path)
 
 

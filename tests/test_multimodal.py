@@ -205,7 +205,7 @@ def test_a_string_is_no_path_unless_the_program_says_so(tmp_path: Path, kind: ty
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        *((URL, Image), ("https://media.example/A.JPG?x=1", Image), ("gs://bucket/a.wav", Audio)),
+        *((URL, Image), ("https://media.example/A.JPG?x=1", Image), ("gs://bucket/a.wav", str)),
         *(("http://media.example/a.pdf", PDF), (uri(PNG), Image), (uri(DOCUMENT, "application/pdf"), PDF)),
         *(("https://media.example/page", str), ("https://media.example/a.mp4", str), ("see " + URL, str)),
         *(("hello", str), ("", str), ("a\0b.png", str), ("x" * 5000, str), ("data:text/plain,hello", str)),
@@ -215,6 +215,14 @@ def test_a_string_is_no_path_unless_the_program_says_so(tmp_path: Path, kind: ty
 def test_media_are_found_by_what_they_say_they_are(source: Any, expected: type) -> None:
     """URLs by how they end, data URIs by their type; all else stays what it is."""
     assert type(autodetect_media(source, allow_local_files=True)) is expected
+
+
+@pytest.mark.fault("H9")
+def test_a_string_names_nothing_that_only_the_program_may_see() -> None:
+    """A bucket's object is meant as everybody sees it; what a provider keeps for this account is not meant at all."""
+    assert Image.autodetect("gs://bucket/a.png").link == "https://storage.googleapis.com/bucket/a.png"
+    for text in ("s3://bucket/a.png", "file-abc", "files/abc"):
+        assert text == PDF.autodetect_safely(text) == Image.autodetect_safely(text) == autodetect_media(text)
 
 
 def test_what_says_it_is_an_image_and_is_none_is_an_error() -> None:
@@ -248,7 +256,10 @@ EXAMPLES: dict[str, Media] = {
     "document up to which is kept": PDFWithCacheControl.from_bytes(DOCUMENT),
     "document of Google's": PDFWithGenaiFile(source="https://generativelanguage.googleapis.com/v1beta/files/abc"),
     "image in Google's storage": Image(source="gs://bucket/cat.png", media_type="image/png"),
+    "image in Google's storage without an ending": Image.from_url("gs://bucket/cat"),
     "image in Amazon's storage": Image.from_url("s3://bucket/cat.png"),
+    "image that was in Google's storage": Image.from_bytes(PNG, "gs://bucket/cat.png"),
+    "image that was in Amazon's storage": Image.from_bytes(PNG, "s3://bucket/cat.png"),
 }
 
 
@@ -256,7 +267,7 @@ def shown(medium: Media, dialect: str) -> Any:
     """The part as JSON can show it; the error, where there is none; and where it would be fetched, just that."""
     if dialect in {"google", "bedrock"} and medium.link and "googleapis" not in str(medium.source):
         return "(fetched first)"
-    if str(medium.source).startswith("gs://") and dialect != "google":
+    if medium.data is None and str(medium.source).startswith("gs://") and dialect != "google":
         return "(fetched first)"
     if "googleapis" in str(medium.source) and dialect in {"openai", "bedrock"}:
         return "(fetched first)"
@@ -296,7 +307,6 @@ RECORDINGS = {
     "mistral": ("mistral",),
     "cohere": ("cohere",),
 }
-MODELS_OF_OTHERS = {"video_url", "citationsContent"}
 OPTIONAL = {"detail", "cache_control", "filename", "name", "citations", "context", "text"}
 
 
