@@ -64,7 +64,7 @@ def fetch(url: str, limit: int, **world: Any) -> bytes:
         found = trip.visit(url)
         if isinstance(found, bytes):
             return found
-        url = urljoin(url, found)
+        url = found
     raise MultimodalError(f"{_shown(url)} was not reached after {MAX_REDIRECTS} redirects. Pass the URL itself.")
 
 
@@ -99,7 +99,9 @@ class Trip(msgspec.Struct):
                 talk.request("GET", quote(target, safe="/%:;=@&?+$,!~*'()[]"), headers=_HEADERS)
                 with talk.getresponse() as response:
                     return self._read(response, url)
-        except (OSError, HTTPException, NotFound, UnicodeError) as problem:
+        except MultimodalError:
+            raise
+        except (OSError, HTTPException, NotFound, ValueError) as problem:  # the last: a name or an address is malformed
             why = str(problem) or "it took too long"
             raise MultimodalError(f"{_shown(url)} cannot be fetched: {why}. Pass the bytes instead.") from problem
 
@@ -122,7 +124,7 @@ class Trip(msgspec.Struct):
     def _read(self, response: HTTPResponse, url: str) -> bytes | str:
         gone = response.getheader("Location")
         if response.status in _MOVED and gone:
-            return gone
+            return urljoin(url, gone)
         if response.status != _FOUND:
             raise MultimodalError(f"{_shown(url)} answered {response.status} {response.reason}.")
         if response.getheader("Content-Encoding", "identity") != "identity":  # its size would say nothing

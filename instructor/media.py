@@ -14,7 +14,6 @@ from fnmatch import fnmatchcase as fnmatch
 from os.path import isfile
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Self
@@ -116,7 +115,7 @@ class Media(BaseModel):
         """From a URL (http, https, gs, s3), which is not looked at yet; or from a data URI."""
         if url.startswith("data:"):
             return cls.from_base64(url)
-        if urlsplit(url).scheme not in {"http", "https", "gs", "s3"}:
+        if not re.match("(?:https?|gs|s3)://", url, re.IGNORECASE):
             raise MultimodalError(f"{url[:100]!r} is no URL of the web. A file is read by {cls.__name__}.from_path.")
         return cls(source=url, media_type=cls._fitting(type_at(url) or cls.family))
 
@@ -259,7 +258,7 @@ def _public(url: str) -> str:
 
 def type_at(url: str) -> str | None:
     """The type that the end of a URL's or of a file's name stands for."""
-    return _SUFFIXES.get(urlsplit(url).path.rpartition(".")[2].lower())
+    return _SUFFIXES.get(re.split("[?#]", url, maxsplit=1)[0].rpartition(".")[2].lower())
 
 
 PLACES = ("messages", "contents", "input")

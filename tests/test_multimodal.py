@@ -217,6 +217,16 @@ def test_media_are_found_by_what_they_say_they_are(source: Any, expected: type) 
     assert type(autodetect_media(source, allow_local_files=True)) is expected
 
 
+@given(text=st.text(max_size=9) | st.builds("http://{}.png".format, st.text("[]@:/?#%. \\\n\0é", max_size=9)))
+def test_any_text_may_be_looked_at(text: str) -> None:
+    """It is a medium or it is not: no text, and no broken URL, makes looking for media fail."""
+    for found in (
+        autodetect_media(text, allow_local_files=True),
+        Image.autodetect_safely(text, allow_local_files=True),
+    ):
+        assert found == text or (isinstance(found, Media) and found.source == text)
+
+
 @pytest.mark.fault("H9")
 def test_a_string_names_nothing_that_only_the_program_may_see() -> None:
     """A bucket's object is meant as everybody sees it; what a provider keeps for this account is not meant at all."""
