@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .factories import (
         from_anthropic,
         from_anyscale,
+        from_bedrock,
         from_cerebras,
         from_databricks,
         from_deepseek,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
         from_perplexity,
         from_provider,
         from_together,
+        from_vertexai,
+        from_xai,
     )
     from .function_calls import (
         OpenAISchema,
@@ -54,6 +57,7 @@ __all__ = ["AsyncInstructor", "Audio", "CitationMixin", "Image", "Instructor", "
 __all__ += ["OpenAISchema", "Partial", "Provider", "ResponseSchema", "apatch", "exceptions"]
 __all__ += ["from_anthropic", "from_anyscale", "from_cerebras", "from_databricks", "from_deepseek", "from_fireworks"]
 __all__ += ["from_genai", "from_groq", "from_litellm", "from_openai", "from_openrouter", "from_perplexity"]
+__all__ += ["from_bedrock", "from_vertexai", "from_xai"]
 __all__ += ["from_provider", "from_together", "generate_anthropic_schema", "generate_gemini_schema"]
 __all__ += ["generate_openai_schema", "hooks", "llm_validator", "openai_moderation", "openai_schema", "patch"]
 __all__ += ["response_schema"]

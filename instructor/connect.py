@@ -6,10 +6,13 @@ import importlib.util
 import inspect
 import logging
 import os
+import urllib.parse
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
+from .dialects.xai import Late
 from .exceptions import ConfigurationError
 from .providers import Provider, Row
 
@@ -30,6 +33,8 @@ def connect(row: Row, kwargs: dict[str, Any], *, wants_async: bool) -> Any:
     if row.provider is Provider.LOCAL:  # no proxy stands before what runs on this machine
         direct = module.DefaultAsyncHttpxClient if wants_async else module.DefaultHttpxClient
         options["http_client"] = direct(trust_env=False)
+    if row.provider is Provider.XAI and wants_async:
+        make = partial(Late, make)
     try:
         return _own(row, make(**options), options)
     except (ConfigurationError, ImportError):
@@ -51,7 +56,8 @@ def sdk(row: Row) -> ModuleType:
         found = None
     if found is None:
         package = row.sdk.replace(".", "-")
-        install = "openai" if package == "openai" else f'"instructor[{package}]"'  # what not everybody has is an extra
+        extra = row.extra or package
+        install = "openai" if extra == "openai" else f'"instructor[{extra}]"'  # what not everybody has is an extra
         raise ConfigurationError(f"The provider {row.provider.value!r} needs {package}: pip install {install}")
     return importlib.import_module(row.sdk)
 
@@ -66,9 +72,21 @@ def _own(row: Row, client: Any, options: Mapping[str, Any]) -> Any:
     if row.sdk == "openai" and row.provider is not Provider.OPENAI:
         client.organization, client.project = options.get("organization"), options.get("project")
         client._custom_headers = dict(headers or {})  # noqa: SLF001  there is no public way to take one out
+    if row.provider is Provider.XAI:  # the SDK hides its key
+        account = repr((options["api_key"], options.get("metadata")))
+        vars(client).update(_place=options.get("api_host"), _account=account)
     if row.provider is Provider.ANTHROPIC and headers is None and not any(map(vars(client).get, _CREDENTIALS)):
         raise _missing(row, "key", "api_key", row.key_env)
     return client
+
+
+def _xai(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """An address as others have it is a host, and says whether the way there is encrypted."""
+    made = {"api_key": _found(row, kwargs, "key", "api_key", row.key_env)}
+    if address := kwargs.pop("base_url", None):
+        url = urllib.parse.urlsplit(address)
+        made |= {"api_host": url.netloc, "use_insecure_channel": url.scheme == "http"}
+    return made
 
 
 _CREDENTIALS = ("api_key", "auth_token", "credentials")
@@ -123,8 +141,34 @@ def _google(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
     return made if kwargs.get("vertexai") or kwargs.get("credentials") else {**made, "api_key": _key(row, kwargs)}
 
 
+def _vertexai(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The same client on Google's cloud, where a project is the account."""
+    kwargs["vertexai"] = True
+    if not kwargs.get("api_key"):
+        kwargs["project"] = _found(row, kwargs, "project", "project", ("GOOGLE_CLOUD_PROJECT",))
+        kwargs["location"] = kwargs.get("location") or os.environ.get("GOOGLE_CLOUD_LOCATION") or "us-central1"
+    return _google(row, kwargs)
+
+
+_AWS = (
+    *("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_account_id"),
+    *("api_version", "use_ssl", "verify", "config"),
+)
+
+
+def _bedrock(_row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What `boto3.client` takes, which its signature does not say."""
+    region = kwargs.pop("region", None) or kwargs.pop("region_name", None) or os.environ.get("AWS_DEFAULT_REGION")
+    endpoint = kwargs.pop("base_url", None) or kwargs.pop("endpoint_url", None)
+    made = {"service_name": "bedrock-runtime", "region_name": region or "us-east-1", "endpoint_url": endpoint}
+    return made | {name: kwargs.pop(name) for name in _AWS if name in kwargs}
+
+
 _PREPARE: dict[Provider, Callable[[Row, dict[str, Any]], dict[str, Any]]] = {
     Provider.AZURE_OPENAI: _azure,
+    Provider.BEDROCK: _bedrock,
     Provider.DATABRICKS: _databricks,
     Provider.GENAI: _google,
+    Provider.VERTEXAI: _vertexai,
+    Provider.XAI: _xai,
 }

@@ -40,11 +40,9 @@ class Endpoint:
         self.face: Any = None
         self.speaker = f"{self.dialect.name}/{self.dialect.version} {row.completion}"
         self._call = call
-        self._path: Callable[[Any], Function] = operator.attrgetter(row.calls[is_async])
-        self._path_to_stream: Callable[[Any], Function] = operator.attrgetter((row.streams or row.calls)[is_async])
-        self._identity: Callable[[Any], tuple[Any, ...]] = (
-            operator.attrgetter(*row.identity, *row.loose) if client is not None else _nobodys
-        )
+        self._path: Callable[[Any], Function] = _reach(row.calls[is_async])
+        self._path_to_stream: Callable[[Any], Function] = _reach((row.streams or row.calls)[is_async])
+        self._identity = _reach(*row.identity, *row.loose) if client is not None else _nobodys
         self._memo: tuple[Any, tuple[str, str | None]] = (None, ("", None))
 
     @property
@@ -80,6 +78,14 @@ class Endpoint:
         return whole
 
 
+def _reach(*places: str) -> Callable[[Any], Any]:
+    """What gets these of a client: attributes, and what functions of ours say of it."""
+    if not any(":" in place for place in places):
+        return operator.attrgetter(*places)
+    gets = [pkgutil.resolve_name(place) if ":" in place else operator.attrgetter(place) for place in places]
+    return gets[0] if len(gets) == 1 else lambda client: tuple(get(client) for get in gets)
+
+
 def _nobodys(_: None) -> tuple[None]:
     """The address, and no account, of a function without a client."""
     return (None,)
@@ -103,7 +109,7 @@ def _attribute(client: Any, name: str) -> Any:
     """The attribute, or what comes nearest to it in public: private ones come first because properties cost time."""
     for spelling in (name, name.lstrip("_"), name.removesuffix("._list").replace("._", ".")):
         with suppress(AttributeError):
-            return operator.attrgetter(spelling)(client)
+            return _reach(spelling)(client)
     return None
 
 

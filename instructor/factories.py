@@ -49,8 +49,8 @@ def from_provider(
     row, name = _parse(model)
     if cache is not None:
         kwargs["cache"] = check_cache(cache)
-    if model.startswith("generative-ai/"):
-        warnings.warn("The provider 'generative-ai' is called 'google' now.", DeprecationWarning, stacklevel=2)
+    if newer := _RENAMED.get(model.partition("/")[0]):
+        warnings.warn(newer, DeprecationWarning, stacklevel=2)
     mode = check_mode(mode or _default_mode(row, name), row)
     row = row_in(row, mode)
     logger.info("Initializing %s provider with model %s", row.provider.value, name)
@@ -64,6 +64,12 @@ def from_provider(
     return _client(endpoint, mode, name, kwargs)
 
 
+_RENAMED = {
+    "generative-ai": "The provider 'generative-ai' is called 'google' now.",
+    "vertexai": "The provider 'vertexai' is 'google' now, with vertexai=True.",
+}
+
+
 def _parse(model: str) -> tuple[Row, str]:
     provider, _, name = str(model).partition("/")
     if not (provider and name):
@@ -73,12 +79,16 @@ def _parse(model: str) -> tuple[Row, str]:
     return ROWS[provider], name
 
 
-# Model families that Ollama serves with tools; the others answer in JSON.
-_FAMILIES = re.compile(r"(?i)llama3\.[12]|llama4|mistral-nemo|firefunction-v2|command-[ar]|qwen2\.5|qwen3|devstral")
+_TOOLED = {
+    Provider.OLLAMA: r"(?i)llama3\.[12]|llama4|mistral-nemo|firefunction-v2|command-[ar]|qwen2\.5|qwen3|devstral",
+    Provider.BEDROCK: r"(?i)anthropic|claude",
+}
+_UNTOOLED = {Provider.OLLAMA: Mode.JSON, Provider.BEDROCK: Mode.MD_JSON}
+"""Which models of some providers take tools, and the mode of the others."""
 
 
 def _default_mode(row: Row, name: str) -> Mode:
-    return Mode.JSON if row.provider is Provider.OLLAMA and not _FAMILIES.search(name) else row.mode
+    return row.mode if re.search(_TOOLED.get(row.provider, ""), name) else _UNTOOLED[row.provider]
 
 
 def _serve(client: Any, name: str) -> None:
@@ -130,9 +140,39 @@ def from_genai(
     return _wrap(ROWS["google"], client, mode, model, kwargs, use_async=use_async)
 
 
+def from_vertexai(
+    client: Any, mode: Mode = Mode.TOOLS, use_async: bool = False, model: str | None = None, **kwargs: Any
+) -> Any:
+    """A client around `google.genai.Client(vertexai=True)`, which came in the place of Vertex AI's own SDK."""
+    return _wrap(ROWS["vertexai"], client, mode, model, kwargs, use_async=use_async)
+
+
 def from_groq(client: Any, mode: Mode = Mode.TOOLS, model: str | None = None, **kwargs: Any) -> Any:
     """A client around `groq.Groq` or `AsyncGroq`."""
     return _wrap(ROWS["groq"], client, mode, model, kwargs)
+
+
+def from_bedrock(
+    client: Any, mode: Mode = Mode.TOOLS, async_client: bool = False, model: str | None = None, **kwargs: Any
+) -> Any:
+    """A client around `boto3.client("bedrock-runtime")`; with `async_client` its calls run in threads.
+
+    Raises:
+        ClientError: that client does not converse.
+    """
+    row = ROWS["bedrock"]
+    if not hasattr(client, "converse"):  # boto3 makes its classes as they are needed: there is none to name
+        raise ClientError(f'Pass boto3.client("bedrock-runtime"), not a {type(client).__name__}.')
+    return _client(Endpoint(row, client, is_async=async_client), check_mode(mode, row), model, kwargs)
+
+
+def from_xai(client: Any, mode: Mode = Mode.TOOLS, model: str | None = None, **kwargs: Any) -> Any:
+    """A client around `xai_sdk.Client` or `AsyncClient`.
+
+    Their key cannot be read: what such a client was answered is found again through that very client only, unless
+    `cache_namespace` names the account; a client of `from_provider("xai/…")` knows its account.
+    """
+    return _wrap(ROWS["xai"], client, mode, model, kwargs)
 
 
 def from_litellm(

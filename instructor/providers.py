@@ -50,17 +50,19 @@ _CLIENT = ("_base_url", "api_key", "_client._auth", "_client._params")
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to know about a provider. What there is a pair of is sync and async.
 
-    `clients` are classes of the module `sdk`, `calls` is where they keep the function that asks, `completion` what it
-    returns; `event` is what an answer in events is made of, `streams` where it is another function that gives one.
-    `identity` is where a client says what its address is (first) and whose account it uses, `loose` where it keeps what
-    may be changed in place. `key_env` are the variables that may hold a key, read unless there is a `fallback_key`
-    because none is needed; `lacks` are modes of the dialect that the provider does not know. `responses` says that
-    OpenAI's Responses API is there too.
+    `clients` are classes of the module `sdk`, `calls` is where they keep the function that asks, `completion` what
+    it returns; `event` is what an answer in events is made of, `streams` where it is another function that gives
+    one. `identity` is where a client says what its address is (first) and whose account it uses, `loose` where it
+    keeps what may be changed in place. A place with a colon in it is a function of ours that takes the client.
+    `extra` is ours that brings the SDK, where the two have different names. `key_env` are the variables that may
+    hold a key, read unless there is a `fallback_key` because none is needed; `lacks` are modes of the dialect that
+    the provider does not know. `responses` says that OpenAI's Responses API is there too.
     """
 
     provider: Provider
     dialect: str = "openai"
     sdk: str = "openai"
+    extra: str = ""
     clients: tuple[str, str] = ("OpenAI", "AsyncOpenAI")
     calls: tuple[str, str] = ("chat.completions.create", "chat.completions.create")
     completion: str = "openai.types.chat:ChatCompletion"
@@ -104,10 +106,16 @@ BETA = replace(
 )
 """Anthropic's beta endpoint, which returns another type."""
 
+_ON_AWS = ("_base_url", "api_key", "aws_region", "instructor.aws:of_anthropic")
 _KIN = {
     "openai.AzureOpenAI": (*_CLIENT, "_azure_ad_token", "_azure_ad_token_provider", "_api_version"),
-    "anthropic.AnthropicBedrock": ("_base_url", "api_key", "aws_access_key", "aws_profile", "aws_region"),
+    "openai.BedrockOpenAI": (*_CLIENT, "instructor.aws:of_openai"),
+    "anthropic.AnthropicBedrock": _ON_AWS,
+    "anthropic.AnthropicBedrockMantle": _ON_AWS,
+    "anthropic.AnthropicAWS": (*_ON_AWS, "workspace_id", "auth_token"),
     "anthropic.AnthropicVertex": ("_base_url", "project_id", "region"),
+    "anthropic.AnthropicGoogleCloud": ("_base_url", "_project", "workspace_id"),
+    "anthropic.AnthropicFoundry": ("_base_url", "api_key", "_azure_ad_token_provider"),
 }
 """The clients that keep their account elsewhere than others of their SDK do, and where."""
 
@@ -154,6 +162,34 @@ _LITELLM = Row(
     event="litellm:ModelResponseStream",
     identity=("api_base", "api_key", "organization"),
 )
+_VERTEXAI = replace(_GOOGLE, provider=Provider.VERTEXAI, key_env=())
+_BEDROCK = Row(
+    provider=Provider.BEDROCK,
+    dialect="bedrock",
+    sdk="boto3",
+    extra="bedrock",
+    clients=("client", "client"),
+    calls=("converse", "instructor.dialects.bedrock:converse"),
+    completion="builtins:dict",
+    streams=("instructor.dialects.bedrock:events", "instructor.dialects.bedrock:events_async"),
+    event="builtins:dict",
+    identity=("meta.endpoint_url", "meta.region_name", "instructor.aws:of_boto"),
+    loose=(),
+)
+_XAI = Row(
+    provider=Provider.XAI,
+    dialect="xai",
+    sdk="xai_sdk",
+    extra="xai",
+    clients=("Client", "AsyncClient"),
+    calls=("instructor.dialects.xai:sample", "instructor.dialects.xai:sample"),
+    completion="xai_sdk.chat:Response",
+    streams=("instructor.dialects.xai:chunks", "instructor.dialects.xai:chunks_async"),
+    event="xai_sdk.chat:Chunk",
+    identity=("instructor.dialects.xai:place", "instructor.dialects.xai:account"),
+    loose=(),
+    key_env=("XAI_API_KEY",),
+)
 _NAMED_ALIKE = (
     _row(Provider.OPENAI, responses=True),
     _row(Provider.AZURE_OPENAI, client="AzureOpenAI", responses=True),
@@ -170,6 +206,9 @@ _NAMED_ALIKE = (
     _LITELLM,
     _GROQ,
     _ANTHROPIC,
+    _BEDROCK,
+    _XAI,
+    _VERTEXAI,
 )
 
 ROWS = {row.provider.value: row for row in _NAMED_ALIKE} | {"google": _GOOGLE, "generative-ai": _GOOGLE}

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from typing import Any
 
-from fake_streams import streamed
+from fake_streams import AWS_EVENTS, streamed
 
 JOHN = '{"name": "John", "age": 25}'
 
@@ -86,6 +86,8 @@ def wire(path: str, body: dict[str, Any], say: Say) -> dict[str, Any]:
     write = _anthropic if path.endswith("/messages") else _openai
     if path.partition("?")[0].endswith("/responses"):
         write = _responses
+    if "/converse" in path:
+        return _converse(body, say)
     return write(body, say) | ({"usage": say.usage} if say.usage else {})
 
 
@@ -162,6 +164,25 @@ def _anthropic(body: dict[str, Any], say: Say) -> dict[str, Any]:
     }
 
 
+_CONVERSE_FINISH = {"stop": "end_turn", "length": "max_tokens", "content_filter": "content_filtered"}
+
+
+def _converse(body: dict[str, Any], say: Say) -> dict[str, Any]:
+    content: list[dict[str, Any]] = [{"text": say.refusal or say.payload}]
+    finish = "guardrail_intervened" if say.refusal else _CONVERSE_FINISH[say.finish]
+    if body.get("toolConfig") and not say.prose and not say.refusal:
+        called = say.called or [(body["toolConfig"]["tools"][0]["toolSpec"]["name"], say.payload)]
+        used = [{"name": name, "input": _parsed(text)} for name, text in called]
+        content = [{"toolUse": {"toolUseId": f"tu_{n}", **each}} for n, each in enumerate(used, 1)]
+        finish = "tool_use" if finish == "end_turn" else finish
+    return {
+        "output": {"message": {"role": "assistant", "content": content}},
+        "stopReason": finish,
+        "usage": {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15},
+        "metrics": {"latencyMs": 1},
+    }
+
+
 _GOOGLE_FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
 
 
@@ -227,14 +248,14 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(say, say.body)
         elif say.status != 200:
             self._answer(say, b'{"error": {"message": "as told", "type": "test"}}')
-        elif body.get("stream") or ":stream" in self.path:
+        elif body.get("stream") or ":stream" in self.path or "/converse-stream" in self.path:
             self._stream(islice(streamed(self.path, body, wire(self.path, body, say)), say.events))
         else:
             self._answer(say, json.dumps(wire(self.path, body, say)).encode())
 
     def _stream(self, events: Iterator[bytes]) -> None:
         self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
+        self.send_header("content-type", "text/event-stream" if "/converse" not in self.path else AWS_EVENTS)
         self.send_header("connection", "close")
         self.end_headers()
         self.close_connection = True

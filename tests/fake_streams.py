@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import binascii
 import json
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +14,9 @@ PIECE = 7
 
 def streamed(path: str, body: dict[str, Any], whole: dict[str, Any]) -> Iterator[bytes]:
     """The events of a stream that says what the unstreamed answer `whole` says."""
+    if "/converse" in path:
+        yield from (framed(kind, said) for kind, said in _converse(whole))
+        return
     for event in _spoken(path)(whole):
         name = f"event: {event['type']}\n" if "type" in event else ""
         yield f"{name}data: {json.dumps(event)}\n\n".encode()
@@ -110,3 +115,37 @@ def _grown(kind: str, told: dict[str, Any], key: str, at: dict[str, Any]) -> Ite
     for piece in cut(told[key]):
         yield f"{kind}.delta", {**at, "delta": piece}
     yield f"{kind}.done", {**at, key: told[key], **({"name": told["name"]} if "name" in told else {})}
+
+
+AWS_EVENTS = "application/vnd.amazon.eventstream"
+
+
+def framed(kind: str, said: dict[str, Any]) -> bytes:
+    """An event in AWS's binary framing: lengths, their checksum, headers, JSON, and the checksum of it all."""
+    named = {":message-type": "event", ":event-type": kind, ":content-type": "application/json"}
+    headers = b"".join(_header(name, value) for name, value in named.items())
+    data = json.dumps(said).encode()
+    frame = _summed(struct.pack(">II", 16 + len(headers) + len(data), len(headers)))
+    return _summed(frame + headers + data)
+
+
+def _header(name: str, value: str) -> bytes:
+    return bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
+
+
+def _summed(data: bytes) -> bytes:
+    return data + struct.pack(">I", binascii.crc32(data))
+
+
+def _converse(whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    message = whole["output"]["message"]
+    yield "messageStart", {"role": message["role"]}
+    for number, block in enumerate(message["content"]):
+        at, used = {"contentBlockIndex": number}, block.get("toolUse")
+        if used:
+            yield "contentBlockStart", {**at, "start": {"toolUse": {k: used[k] for k in ("toolUseId", "name")}}}
+        for piece in cut(json.dumps(used["input"], separators=(",", ":")) if used else block["text"]):
+            yield "contentBlockDelta", {**at, "delta": {"toolUse": {"input": piece}} if used else {"text": piece}}
+        yield "contentBlockStop", at
+    yield "messageStop", {"stopReason": whole["stopReason"]}
+    yield "metadata", {"usage": whole["usage"], "metrics": whole["metrics"]}

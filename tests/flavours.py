@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import anthropic
+import boto3
 import groq
 import openai
 import pytest
+from botocore.config import Config
 from fake_provider import FakeProvider
 from google import genai
 
@@ -39,7 +42,9 @@ def anthropic_client(provider: FakeProvider, *, use_async: bool = False, key: st
 
 def google_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
     """A Google client that asks the fake provider."""
-    client = genai.Client(api_key=key, http_options={"base_url": provider.url})
+    library = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
+    over_it = {"transport": library.AsyncHTTPTransport()}  # and not over aiohttp, if another SDK brought that along
+    client = genai.Client(api_key=key, http_options={"base_url": provider.url, "async_client_args": over_it})
     return instructor.from_genai(client, use_async=use_async, model="m", **kwargs)
 
 
@@ -49,12 +54,21 @@ def groq_client(provider: FakeProvider, *, use_async: bool = False, key: str = "
     return instructor.from_groq(sdk(api_key=key, base_url=provider.url, max_retries=0), model="m", **kwargs)
 
 
+def bedrock_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
+    """A client of AWS Bedrock that asks the fake provider; asynchronous ones ask it in threads."""
+    account = {"region_name": "r", "aws_access_key_id": key, "aws_secret_access_key": "s"}
+    once = Config(retries={"total_max_attempts": 1})
+    sdk = boto3.client("bedrock-runtime", endpoint_url=provider.url, config=once, **account)
+    return instructor.from_bedrock(sdk, async_client=use_async, model="m", **kwargs)
+
+
 CLIENTS = {
     "openai": openai_client,
     "responses": responses_client,
     "anthropic": anthropic_client,
     "google": google_client,
     "groq": groq_client,
+    "bedrock": bedrock_client,
 }
 
 

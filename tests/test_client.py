@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 import instructor
 from instructor import Mode
 from instructor.cache import AutoCache, stats
+from instructor.dialects.base import dumped
 from instructor.exceptions import (
     ConfigurationError,
     IncompleteOutputException,
@@ -87,7 +88,7 @@ def test_an_answer_is_an_instance_of_the_users_class_and_is_asked_for_once(
     assert type(hit) is User
     assert completion == same
     assert type(completion) is type(same)
-    assert completion.model_dump() == same.model_dump() == hit._raw_response.model_dump()
+    assert dumped(completion) == dumped(same) == dumped(hit._raw_response)
     assert provider.calls == 1
 
 
@@ -139,7 +140,7 @@ def test_a_plain_completion_is_the_sdks_own_and_is_remembered(
 
     assert miss == hit
     assert type(miss) is type(hit)
-    assert "hello" in hit.model_dump_json()
+    assert "hello" in json.dumps(dumped(hit, mode="json"))
     assert provider.calls == 1
 
 
@@ -223,9 +224,10 @@ def test_an_error_of_the_provider_is_the_cause_and_is_not_kept(
     with pytest.raises(InstructorRetryException) as caught:
         ask(client, response_model=User, messages=QUESTION)
 
+    calls = 4 if say.cut and make is CLIENTS["bedrock"] else 1  # boto3 gives what was cut off as an empty answer
     assert caught.value.__cause__ is not None
-    assert caught.value.n_attempts == 1
-    assert (provider.calls, len(cache)) == (1, 0)
+    assert caught.value.n_attempts == calls
+    assert (provider.calls, len(cache)) == (calls, 0)
 
 
 @pytest.mark.fault("G7")

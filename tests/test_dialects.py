@@ -3,16 +3,19 @@
 import copy
 import inspect
 import json
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import anthropic as anthropic_sdk
+import boto3
 import golden
 import httpx
 import openai as openai_sdk
 import pytest
 from anthropic.types import Message
+from botocore.validate import ParamValidator
 from google import genai
 from google.genai import types
 from groq.types.chat import ChatCompletion as GroqCompletion
@@ -20,8 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field, StringConstraints
+from xai_sdk import Client as XAIClient
+from xai_sdk.chat import Response as XAIResponse
+from xai_sdk.chat import chat_pb2
 
-from instructor.dialects import anthropic, google, openai, responses
+from instructor.dialects import anthropic, bedrock, google, openai, responses, xai
 from instructor.dialects.base import Call, Dialect, Reply, listed
 from instructor.dialects.media import PARTS
 from instructor.mode import Mode
@@ -29,7 +35,13 @@ from instructor.parallel import compile_parallel
 from instructor.schema import ANTHROPIC, GOOGLE, OPENAI, fit, schema_of
 from instructor.shape import Shape, compile_shape
 
-DIALECTS: dict[str, Dialect] = {"openai": openai, "anthropic": anthropic, "google": google}
+DIALECTS: dict[str, Dialect] = {
+    "openai": openai,
+    "anthropic": anthropic,
+    "google": google,
+    "bedrock": bedrock,
+    "xai": xai,
+}
 CALLED = {Mode.TOOLS, Mode.TOOLS_STRICT, Mode.PARALLEL_TOOLS}
 MODES = (*sorted(CALLED, key=str), Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON)
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
@@ -92,6 +104,23 @@ def google_said(parts: Any, finish: str = "STOP", **more: Any) -> types.Generate
     return types.GenerateContentResponse.model_validate({"candidates": [candidate]})
 
 
+def bedrock_said(blocks: Any, stop_reason: str = "end_turn", **more: Any) -> dict[str, Any]:
+    """A completion as boto3 gives it."""
+    message = {"role": "assistant", "content": blocks}
+    return {"output": {"message": message}, "stopReason": stop_reason, "usage": {"inputTokens": 10}, **more}
+
+
+def xai_said(*outputs: dict[str, Any]) -> XAIResponse:
+    """A response as xAI's SDK gives it; a reason to stop is a number."""
+    made = [{"message": {"content": each.pop("content", "")}, "finish_reason": 3, **each} for each in outputs]
+    return XAIResponse(chat_pb2.GetChatCompletionResponse(id="x1", outputs=made), None)
+
+
+def xai_called(id_: str, name: str, arguments: str, kind: int = 1) -> dict[str, Any]:
+    """A tool call of a client's, or of xAI's own where it is of another kind."""
+    return {"id": id_, "type": kind, "function": {"name": name, "arguments": arguments}}
+
+
 WRONG = {"name": "Ann", "age": "old"}
 CALL = {"id": "t1", "name": "User"}
 
@@ -105,7 +134,12 @@ def by_calls(*calls: dict[str, Any]) -> dict[str, Any]:
     thinking = {"type": "thinking", "thinking": "Who is it?", "signature": "c2ln"}
     used = [{"type": "tool_use", **call, "input": WRONG} for call in calls]
     parts = [{"function_call": {**call, "args": WRONG}} for call in calls]
+    reasons = {"reasoningContent": {"reasoningText": {"text": "Who is it?", "signature": "c2ln"}}}
+    uses = [{"toolUse": {"toolUseId": call["id"], "name": call["name"], "input": WRONG}} for call in calls]
+    grok = [xai_called(call["id"], call["name"], json.dumps(WRONG)) for call in calls]
     return {
+        "bedrock": bedrock_said([reasons, {"text": "Here you are."}, *uses], "tool_use"),
+        "xai": xai_said({"message": {"tool_calls": grok}}),
         "openai": openai_said({"content": None, "tool_calls": called}, "tool_calls"),
         "anthropic": anthropic_said([thinking, {"type": "text", "text": "Here you are."}, *used], "tool_use"),
         "google": google_said([{"text": "Who is it?", "thought": True}, *parts]),
@@ -118,6 +152,8 @@ IN_TEXT = {
     "openai": openai_said({"content": json.dumps(WRONG)}),
     "anthropic": anthropic_said([{"type": "text", "text": json.dumps(WRONG)}]),
     "google": google_said([{"text": json.dumps(WRONG)}]),
+    "bedrock": bedrock_said([{"text": json.dumps(WRONG)}]),
+    "xai": xai_said({"content": json.dumps(WRONG)}),
 }
 
 
@@ -177,8 +213,8 @@ def test_sdks_take_what_they_are_asked(dialect, mode):
     asked = dialect.ask(QUESTION, shape_in(mode), mode)
 
     for request in (asked, ask_again(dialect, mode, asked, said_badly(dialect, mode))):
-        if dialect is google:
-            google_takes(request)
+        if dialect.name in TAKES:
+            TAKES[dialect.name](request)
         else:
             inspect.signature(CREATE[dialect.name]).bind(None, **request)
 
@@ -191,6 +227,29 @@ def google_takes(request: dict[str, Any]) -> None:
         types.Content.model_validate(content)
 
 
+CONVERSE = boto3.client("bedrock-runtime", region_name="r", aws_access_key_id="k", aws_secret_access_key="s")
+
+
+def bedrock_takes(request: dict[str, Any]) -> None:
+    """Have boto3 check a whole request, and send none."""
+    operation = CONVERSE.meta.service_model.operation_model("Converse")
+    report = ParamValidator().validate(request, operation.input_shape)
+    assert not report.has_errors(), report.generate_report()
+
+
+def xai_takes(request: dict[str, Any]) -> None:
+    """Have the SDK make protobuf messages of a whole request."""
+    with closing(XAIClient(api_key="k")) as client:
+        sent = xai._chat(client, request).proto
+    assert [f"ROLE_{each['role'].upper()}" for each in request["messages"]] == [
+        chat_pb2.MessageRole.Name(each.role) for each in sent.messages
+    ]
+    assert [each["function"]["parameters"] for each in request.get("tools", ())] == [
+        json.loads(each.function.parameters) for each in sent.tools
+    ]
+
+
+TAKES = {"google": google_takes, "bedrock": bedrock_takes, "xai": xai_takes}
 CREATE = {
     "openai": openai_sdk.resources.chat.Completions.create,
     "anthropic": anthropic_sdk.resources.Messages.create,
@@ -229,13 +288,14 @@ questions = st.fixed_dictionaries(
 def test_nothing_given_is_changed(dialect, kwargs, mode, shape):
     """Asking and asking again leave the question, the shape and the completion as they were."""
     completion = said_badly(dialect, mode)
-    given_ = copy.deepcopy((kwargs, SHAPE.schema, SHAPE.parameters, completion))
+    said = getattr(completion, "proto", completion)  # xAI's is a coat around that, and equal to nothing
+    given_ = copy.deepcopy((kwargs, SHAPE.schema, SHAPE.parameters, said))
     asked = dialect.ask(kwargs, shape, mode)
     sent = copy.deepcopy(asked)
 
     ask_again(dialect, mode, asked, completion)
 
-    assert given_ == (kwargs, SHAPE.schema, SHAPE.parameters, completion)
+    assert given_ == (kwargs, SHAPE.schema, SHAPE.parameters, said)
     assert sent == asked
 
 
@@ -244,6 +304,14 @@ NATIVE = {
     "openai": {"model": "m", "messages": HELLO, "temperature": 0, "tools": [], "extra_body": {"a": 1}},
     "anthropic": {"model": "m", "messages": HELLO, "system": "be kind", "max_tokens": 5, "stop_sequences": ["."]},
     "google": {"model": "m", "contents": "hello", "config": {"temperature": 0, "top_k": 3}},
+    "bedrock": {
+        "modelId": "m",
+        "messages": [{"role": "user", "content": [{"text": "hello"}]}],
+        "system": [{"text": "be kind"}, {"cachePoint": {"type": "default"}}],
+        "inferenceConfig": {"maxTokens": 5},
+        "guardrailConfig": {"guardrailIdentifier": "g", "guardrailVersion": "1"},
+    },
+    "xai": {"model": "m", "messages": HELLO, "temperature": 0, "seed": 1, "reasoning_effort": "low"},
 }
 
 
@@ -272,6 +340,11 @@ def test_plain_questions_pass_as_they_are(dialect, mode):
             {}, {"candidates": None}, {"candidates": []}, {"candidates": [{}]}, {"candidates": [{"content": None}]},
             {"candidates": [{"content": {}}]}, {"candidates": [{"content": {"parts": [{}]}}]},
         )),
+        *(("bedrock", fields) for fields in (
+            {"output": None}, {"output": {}}, {"output": {"message": {"content": None}}},
+            {"output": {"message": {"content": [{}, {"text": ""}, {"citationsContent": {}}]}}},
+        )),
+        ("xai", XAIResponse(chat_pb2.GetChatCompletionResponse(), None)),
         *((name, None) for name in DIALECTS),
         *((name, {}) for name in DIALECTS),
         *((name, SimpleNamespace()) for name in DIALECTS),
@@ -363,7 +436,8 @@ def test_system_parts_stand_side_by_side(dialect):
     messages_ = [{"role": "system", "content": parts}, {"role": "developer", "content": None}, *HELLO]
     asked = dialect.ask({"model": "m", "messages": messages_}, None, Mode.JSON)
 
-    expected = {"openai": None, "anthropic": parts, "google": "a\n\nb"}[dialect.name]
+    blocks = [{"text": "a"}, {"text": "b"}]
+    expected = {"anthropic": parts, "google": "a\n\nb", "bedrock": blocks}.get(dialect.name)
     assert expected == asked.get("system", asked.get("config", {}).get("system_instruction"))
 
 
@@ -735,3 +809,121 @@ def data(arguments: Any) -> Any:
         return json.loads(arguments) if isinstance(arguments, str) else arguments
     except ValueError:
         return arguments
+
+
+# AWS Bedrock.
+
+
+def test_bedrock_speaks_converse():
+    """What is written in OpenAI's words becomes converse's: roles take turns, calls and results are blocks."""
+    functions = [{"name": "f", "arguments": '{"a": 1}'}, {"name": "f", "arguments": "{oops"}]
+    called = [{"id": f"t{n}", "type": "function", "function": each} for n, each in enumerate(functions)]
+    messages = [
+        {"role": "user", "content": "one"},
+        {"role": "user", "content": [{"type": "text", "text": "two"}, {"text": "three"}, ""]},
+        {"role": "assistant", "content": None, "tool_calls": called},
+        {"role": "tool", "tool_call_id": "t0", "content": "four"},
+        {"role": "tool", "tool_call_id": "t1", "content": "five"},
+    ]
+    settings_ = {"max_tokens": 9, "top_p": 0.5, "stop": "end", "timeout": 5, "inferenceConfig": {"topP": 1}}
+    asked = bedrock.ask({"model": "m", "messages": messages, **settings_, "system": "be kind"}, None, Mode.TOOLS)
+
+    user, assistant, tools = asked.pop("messages")
+    expected = {"maxTokens": 9, "topP": 1, "stopSequences": ["end"]}
+    assert {"modelId": "m", "system": [{"text": "be kind"}], "inferenceConfig": expected} == asked
+    assert {"role": "user", "content": [{"text": "one"}, {"text": "two"}, {"text": "three"}]} == user
+    assert [{"a": 1}, {"INVALID_JSON": "{oops"}] == [block["toolUse"]["input"] for block in assistant["content"]]
+    assert ["t0", "t1"] == [block["toolResult"]["toolUseId"] for block in tools["content"]]
+
+
+def test_bedrock_forces_no_tool_on_a_model_that_thinks():
+    """Such a model is told in words to call the tool."""
+    thinking = {"additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 1024}}}
+    made = bedrock.ask({**QUESTION, **thinking}, SHAPE, Mode.TOOLS)
+
+    assert {"auto": {}} == made["toolConfig"]["toolChoice"]
+    assert "`User`" in made["system"][-1]["text"]
+
+
+def test_bedrock_falls_back_to_words():
+    """What has no exact form is asked for in words."""
+
+    class Open(BaseModel):
+        anything: dict[str, Any]
+
+    made = bedrock.ask(QUESTION, compile_shape(Open), Mode.JSON_SCHEMA)
+
+    assert "outputConfig" not in made
+    assert "anything" in made["system"][-1]["text"]
+
+
+def test_bedrock_calls_of_the_server_are_not_ours():
+    """A tool that AWS itself runs was not called for us, nor is its result an answer."""
+    theirs = {"toolUse": {"toolUseId": "t0", "name": "run", "input": {}, "type": "server_tool_use"}}
+    result = {"toolResult": {"toolUseId": "t0", "content": [{"json": {}}], "type": "run_result"}}
+    ours = {"toolUse": {"toolUseId": "t1", "name": "User", "input": {"a": 1}}}
+    reply = bedrock.read(bedrock_said([theirs, result, ours], "tool_use"))
+
+    assert (Call("t1", "User", '{"a": 1}'),) == reply.calls
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        *((reason, "stop") for reason in ("end_turn", "tool_use", "stop_sequence", "malformed_tool_use", "new")),
+        *((reason, "length") for reason in ("max_tokens", "model_context_window_exceeded")),
+        *((reason, "refusal") for reason in ("guardrail_intervened", "content_filtered")),
+    ],
+)
+def test_bedrock_stop_reasons(reason, finish):
+    """A guardrail's words are in the answer's place; a filter leaves only its name."""
+    replies = [bedrock.read(bedrock_said(blocks, reason)) for blocks in ([{"text": "no"}], [])]
+
+    assert [finish, finish] == [reply.finish for reply in replies]
+    assert ([f"no ({reason})", reason] if finish == "refusal" else [None, None]) == [each.refusal for each in replies]
+
+
+def test_bedrock_gets_its_own_blocks_back():
+    """Signed and redacted thoughts as they were; blank texts, which it refuses, left out; inputs as objects."""
+    thoughts = [
+        {"reasoningContent": {"reasoningText": {"text": "so", "signature": "s"}}},
+        {"reasoningContent": {"redactedContent": b"\xff\x00"}},
+    ]
+    torn = {"toolUse": {"toolUseId": "t1", "name": "User", "input": "{torn"}}
+    completion = bedrock_said([*thoughts, {"text": " "}, torn], "tool_use")
+    said, answer = ask_again(bedrock, Mode.TOOLS, {"messages": []}, completion)["messages"]
+
+    assert [*thoughts, {"toolUse": {**torn["toolUse"], "input": {"INVALID_JSON": "{torn"}}}] == said["content"]
+    assert ("t1", "error") == tuple(answer["content"][0]["toolResult"][key] for key in ("toolUseId", "status"))
+
+
+# xAI.
+
+
+def test_xai_reads_the_last_output():
+    """Tools of xAI itself have outputs before it, and calls that are not ours."""
+    theirs = {"message": {"tool_calls": [xai_called("t0", "search", "{}", kind=2)]}, "finish_reason": 4}
+    ours = {"message": {"content": "so", "tool_calls": [xai_called("t1", "User", "")]}}
+
+    assert Reply("so", (Call("t1", "User", "{}"),)) == xai.read(xai_said(theirs, ours))
+
+
+@pytest.mark.parametrize(("reason", "finish"), [*enumerate(("stop", "length", "length", "stop", "stop", "length"))])
+def test_xai_finish_reasons(reason, finish):
+    """Too many tokens, too long a context and too much time cut an answer short."""
+    assert finish == xai.read(xai_said({"content": "so", "finish_reason": reason})).finish
+
+
+def test_xai_takes_the_sdks_own_words():
+    """Messages and tools that are protobuf messages already stay as they are."""
+    native = chat_pb2.Message(role=1, content=[chat_pb2.Content(text="hello")])
+    asked = xai.ask({"model": "m", "messages": [native], "stop": "x", "timeout": 3}, None, Mode.TOOLS)
+    with closing(XAIClient(api_key="k")) as client:
+        sent = xai._chat(client, {**asked, "tool_choice": "auto", "response_format": {"type": "json_object"}}).proto
+
+    assert [native] == list(sent.messages)
+    assert (["x"], "TOOL_MODE_AUTO", "FORMAT_TYPE_JSON_OBJECT") == (
+        list(sent.stop),
+        chat_pb2.ToolMode.Name(sent.tool_choice.mode),
+        chat_pb2.FormatType.Name(sent.response_format.format_type),
+    )

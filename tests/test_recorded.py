@@ -6,17 +6,24 @@ import asyncio
 import json
 import re
 import ssl
+import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import anthropic
+import boto3
 import groq
 import openai
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 from google import genai
+from google.oauth2.credentials import Credentials
 from pydantic import BaseModel, ValidationError
-from replay import RECORDED, Exchange, model_of, recorded, replay_server
+from replay import RECORDED, Exchange, model_of, recorded, recut, replay_server
 
 import instructor
 from instructor import Mode
@@ -39,7 +46,7 @@ class Talk(NamedTuple):
     wrap: Callable[..., Any]
     bare: Callable[[Any], Callable[..., Any]]
     problem: type[Exception]
-    code: str = "status_code"
+    code: Callable[[Any], int] = attrgetter("status_code")
 
 
 TRUST = ssl.create_default_context()  # read once: reading the certificates takes longer than the test
@@ -63,9 +70,28 @@ def _anthropic(url, *, awaits):
     return made(base_url=url, api_key="k", max_retries=0, http_client=http)
 
 
-def _genai(url, *, awaits):
-    http = {"client_args": {"verify": TRUST}, "async_client_args": {"verify": TRUST}}
-    return genai.Client(api_key="k", http_options={"base_url": url, **http})
+def _genai(url, *, awaits, **account):
+    library = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
+    over_it = {"verify": TRUST, "transport": recut(library, None, verify=TRUST)}  # and not over aiohttp, if it is there
+    http = {"client_args": {"verify": TRUST}, "async_client_args": over_it}
+    return genai.Client(**account or {"api_key": "k"}, http_options={"base_url": url, **http})
+
+
+def _vertexai(url, *, awaits):
+    return _genai(url, awaits=awaits, vertexai=True, project="p", location="l", credentials=Credentials("t"))
+
+
+def _anthropic_vertex(url, *, awaits):
+    http = anthropic.DefaultAsyncHttpxClient(verify=TRUST) if awaits else anthropic.DefaultHttpxClient(verify=TRUST)
+    made = anthropic.AsyncAnthropicVertex if awaits else anthropic.AnthropicVertex
+    account = {"project_id": "p", "region": "r", "access_token": "t"}
+    return made(base_url=f"{url}/v1", max_retries=0, http_client=http, **account)
+
+
+def _bedrock(url, *, awaits):
+    account = {"region_name": "r", "aws_access_key_id": "k", "aws_secret_access_key": "s"}
+    once = Config(retries={"total_max_attempts": 1})
+    return boto3.client("bedrock-runtime", endpoint_url=url, config=once, **account)
 
 
 OPENAI = Talk(
@@ -101,7 +127,18 @@ GOOGLE = Talk(
     wrap=lambda sdk, mode, *, awaits: instructor.from_genai(sdk, mode=mode, use_async=awaits),
     bare=lambda sdk: sdk.models.generate_content,
     problem=genai.errors.APIError,
-    code="code",
+    code=attrgetter("code"),
+)
+VERTEXAI = GOOGLE._replace(
+    sdk=_vertexai,
+    wrap=lambda sdk, mode, *, awaits: instructor.from_vertexai(sdk, mode=mode, use_async=awaits),
+)
+BEDROCK = Talk(
+    sdk=_bedrock,
+    wrap=lambda sdk, mode, *, awaits: instructor.from_bedrock(sdk, mode=mode, async_client=awaits),
+    bare=lambda sdk: sdk.converse,
+    problem=ClientError,
+    code=lambda error: error.response["ResponseMetadata"]["HTTPStatusCode"],
 )
 TALKS = {
     "openai_chat": OPENAI,
@@ -109,9 +146,14 @@ TALKS = {
     "groq": GROQ,
     "anthropic": ANTHROPIC,
     "google_genai": GOOGLE,
+    "vertexai": VERTEXAI,
+    "vertexai_anthropic": ANTHROPIC._replace(sdk=_anthropic_vertex),
+    "bedrock": BEDROCK,
 }
 
-EXCHANGES = [{**exchange, "file": name} for name in TALKS for exchange in recorded(name)]
+EXCHANGES = [
+    {**exchange, "file": name} for name in TALKS for exchange in recorded(name) if exchange.get("api") != "invoke"
+]
 
 IMITATORS = (
     *("azure_openai", "bedrock_openai_compat", "cerebras", "cloudflare", "deepseek", "fireworks"),
@@ -194,7 +236,7 @@ class Asker:
         """What the SDK alone makes of the same bytes, asked as we asked it or in as few words as it takes."""
         talk = talk_of(exchange)
         question = self.sent or BARE.get(exchange["file"], BARE["openai_chat"])
-        with talk.sdk(self.server.at(exchange), awaits=False) as sdk:
+        with closing(talk.sdk(self.server.at(exchange), awaits=False)) as sdk:
             completion = talk.bare(sdk)(**question)
         self.requests.pop()
         return completion
@@ -206,7 +248,9 @@ BARE: dict[str, dict[str, Any]] = {
     "openai_responses": {"model": "m", "input": "hi"},
     "anthropic": {"model": "m", "messages": HI, "max_tokens": 9},
     "google_genai": {"model": "m", "contents": "hi"},
+    "bedrock": {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "hi"}]}]},
 }
+BARE |= {"vertexai": BARE["google_genai"], "vertexai_anthropic": BARE["anthropic"]}
 
 
 def question_of(exchange: Exchange) -> dict[str, Any]:
@@ -217,30 +261,38 @@ def question_of(exchange: Exchange) -> dict[str, Any]:
 
 def tools_of(body: dict[str, Any]) -> dict[str, Any]:
     """The schemas of the functions that a request offers, by name; an SDK's own tool has none."""
-    offered = [part for tool in body.get("tools") or body.get("functions") or () for part in _declared(tool)]
+    tools = body.get("tools") or body.get("functions") or (body.get("toolConfig") or {}).get("tools") or ()
+    offered = [part for tool in tools for part in _declared(tool)]
     return {tool["name"]: _schema(tool) for tool in offered if "name" in tool}
 
 
 def _schema(tool: dict[str, Any]) -> Any:
-    return next((tool[key] for key in _SCHEMAS if key in tool), None)
+    schema = next((tool[key] for key in _SCHEMAS if key in tool), None)
+    return schema["json"] if "inputSchema" in tool else schema
 
 
-_SCHEMAS = ("parameters", "input_schema", "parametersJsonSchema", "parameters_json_schema")
+_SCHEMAS = ("parameters", "inputSchema", "input_schema", "parametersJsonSchema", "parameters_json_schema")
 
 
 def _declared(tool: dict[str, Any]) -> list[dict[str, Any]]:
-    return tool.get("functionDeclarations") or tool.get("function_declarations") or [tool.get("function") or tool]
+    return (
+        tool.get("functionDeclarations")
+        or tool.get("function_declarations")
+        or [tool.get("function") or tool.get("toolSpec") or tool]
+    )
 
 
 def output_of(body: dict[str, Any]) -> Any:
     """The schema that a request demands of the text of its answer."""
     config = body.get("generationConfig") or {}
+    written = (body.get("outputConfig") or {}).get("textFormat", {}).get("structure", {}).get("jsonSchema", {})
     places = [
         config.get("responseSchema") or config.get("responseJsonSchema"),
         (body.get("text") or {}).get("format", {}).get("schema"),
         (body.get("output_config") or {}).get("format", {}).get("schema"),
         (body.get("output_format") or {}).get("schema"),
         ((body.get("response_format") or {}).get("json_schema") or {}).get("schema"),
+        json.loads(written.get("schema", "null")),
     ]
     return next(filter(None, places), None)
 
@@ -258,7 +310,8 @@ def expected(exchange: Exchange) -> Expected:
     body, reading = exchange["request"]["body"], exchange["reading"]
     match exchange["kind"]:
         case "tool_call":
-            call = reading["tool_calls"][0]
+            calls, ours = reading["tool_calls"], tools_of(body)
+            call = next((each for each in calls if each["name"] in ours), calls[0])  # the first is the server's own
             arguments = call["arguments"]
             data = json.loads(arguments) if isinstance(arguments, str) else arguments
             return Expected(Mode.TOOLS, model_of(tools_of(body).get(call["name"]), call["name"]), data)
@@ -419,7 +472,7 @@ def test_errors(exchange, ask):
 
     told = caught.value.__cause__
     assert type(alone.value) is type(told) is type(plain.value)
-    assert exchange["response"]["status"] == getattr(told, talk.code) == getattr(plain.value, talk.code)
+    assert exchange["response"]["status"] == talk.code(told) == talk.code(plain.value)
     assert str(alone.value) == str(told) == str(caught.value.args[0])
     assert caught.value.n_attempts == 1
     assert len(ask.requests) == 2
@@ -550,6 +603,23 @@ COUNTS = {
         "refusal": 1,
         "tool_call": 13,
         "truncated": 5,
+    },
+    "vertexai": {
+        "error": 2,
+        "json_schema": 2,
+        "multimodal": 1,
+        "prose_with_tools_offered": 2,
+        "tool_call": 7,
+    },
+    "vertexai_anthropic": {"prose_with_tools_offered": 1, "text": 1, "tool_call": 2},
+    "bedrock": {
+        "error": 2,
+        "json_schema": 5,
+        "multimodal": 2,
+        "refusal": 3,
+        "text": 1,
+        "tool_call": 2,
+        "truncated": 2,
     },
 }
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from contextlib import closing
 from pkgutil import resolve_name
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from pydantic import BaseModel, ValidationError
 from replay import Exchange, model_of, recorded, replay_server, streams_in
 from test_listeners_recorded import CUT, ERRORS, FILES, SIZES, Wire
 from test_recorded import (
     ANTHROPIC,
     BARE,
+    BEDROCK,
     BETA,
     GOOGLE,
     GROQ,
@@ -43,10 +46,11 @@ from instructor.exceptions import (
 )
 
 APIS = {"chat": OPENAI, "responses": RESPONSES, "messages": ANTHROPIC, "generateContent": GOOGLE}
-WORDS = {"chat": "openai_chat", "responses": "openai_responses", "messages": "anthropic"}
+APIS["converse-stream"] = BEDROCK
+WORDS = {"chat": "openai_chat", "responses": "openai_responses", "messages": "anthropic", "converse-stream": "bedrock"}
 STREAMED = [
     {**exchange, "file": name}
-    for name in (*FILES, "openai_responses", "bedrock_openai_compat")
+    for name in (*FILES, "openai_responses", "bedrock_openai_compat", "bedrock")
     for exchange in recorded(name, stream=True)
     if exchange.get("api") in APIS
 ]
@@ -73,6 +77,7 @@ KINDS = {
     "responses": "openai.types.responses:Response",
     "messages": "anthropic.types:Message",
     "generateContent": "google.genai.types:GenerateContentResponse",
+    "converse-stream": "builtins:dict",
 }
 
 
@@ -154,6 +159,8 @@ class Streamer:
             return asyncio.run(_awaited(client, method, question))
 
     def _sdk(self, exchange: Exchange, size: int | None, *, awaits: bool) -> Any:
+        if exchange["api"] == "converse-stream":  # boto3 has no transport that could be told to cut
+            return closing(BEDROCK.sdk(self.wire.server.at(exchange), awaits=awaits))
         api = "chat" if exchange["api"] == "responses" else exchange["api"]  # one client for both
         return self.wire.sdk({**exchange, "api": api}, size, awaits=awaits)
 
@@ -163,6 +170,8 @@ class Streamer:
             question = BARE[WORDS.get(exchange["api"], "google_genai")]
             if exchange["api"] == "generateContent":
                 return list(sdk.models.generate_content_stream(**question))
+            if exchange["api"] == "converse-stream":
+                return list(sdk.converse_stream(**question)["stream"])
             return list(talk_of(exchange).bare(sdk)(**question, stream=True))
 
 
@@ -336,7 +345,7 @@ def test_refused(exchange, awaits, ask):
 def test_errors(exchange, awaits, ask):
     """An error, be it in mid-stream, is the SDK's own, told as the cause; one call, nothing kept."""
     cache = AutoCache()
-    with pytest.raises(ERRORS) as alone:
+    with pytest.raises((*ERRORS, ClientError)) as alone:
         ask.bare(exchange)
     ask.requests.clear()
 
@@ -428,8 +437,9 @@ COUNTS = {
         "tool_call": 6,
         "truncated": 2,
     },
+    "converse-stream": {"error": 1, "refusal": 1, "tool_call": 3},
 }
-STRUCTURED_COUNTS = {"chat": 77, "responses": 26, "messages": 12, "generateContent": 19}
+STRUCTURED_COUNTS = {"chat": 77, "responses": 26, "messages": 12, "generateContent": 19, "converse-stream": 3}
 """How many hold what was asked for; of the others of those kinds, three do not fit and one was cut off."""
 
 
@@ -439,6 +449,6 @@ def test_counts():
     assert COUNTS == {api: Counter(x["kind"] for x in STREAMED if x["api"] == api) for api in APIS}
     assert STRUCTURED_COUNTS == Counter(x["api"] for x in STREAMED if structured(x))
     assert sum(map(cut_off, STREAMED)) == 39
-    assert sum(answered(x) and whole(x) for x in STREAMED) == 178
+    assert sum(answered(x) and whole(x) for x in STREAMED) == 181
     assert len([x for x in STREAMED if not fits(x)]) == 3
     assert set(LISTS) <= {x["id"] for x in STREAMED}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,7 +24,7 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     one class out of several.
     """
 
-    how: Literal["dict", "namespace", "first", "model", "lenient"]
+    how: Literal["dict", "namespace", "proto", "first", "model", "lenient"]
     data: msgspec.Raw
     request_id: str | None = None
     plain: tuple[str, ...] = ()
@@ -38,17 +40,38 @@ def keep(completion: Any, kind: str) -> Kept | None:
     with suppress(Exception):  # how an SDK's object is written down is a stranger's code, and it is paid for
         for kept in _ways(completion, kind):
             with suppress(ValueError, TypeError):
-                if restore(kept, kind) == completion:
+                if _inside(restore(kept, kind)) == _inside(completion):
                     return kept
     return None
+
+
+def _inside(completion: Any) -> Any:
+    """What a completion is compared by: xAI's are coats around a protobuf message, and never equal themselves."""
+    return completion.proto if _is_coat(completion) else completion
+
+
+def _is_coat(thing: Any) -> bool:
+    return hasattr(getattr(thing, "proto", None), "SerializeToString")
+
+
+def written(coat: Any) -> dict[str, Any]:
+    """An SDK's object around a protobuf message: the message, and which of its outputs is shown."""
+    return {"proto": base64.b64encode(coat.proto.SerializeToString()).decode(), "index": coat._index}  # noqa: SLF001
+
+
+def _coat(cls: Any, data: bytes) -> Any:
+    said, message = json.loads(data), next(iter(inspect.signature(cls).parameters.values())).annotation
+    return cls(message.FromString(base64.b64decode(said["proto"])), said["index"])
 
 
 def _ways(completion: Any, kind: str) -> Iterator[Kept]:
     """Every text that may come back equal, the cheapest to read first."""
     if type(completion) is dict:
-        yield Kept("dict", msgspec.Raw(json.dumps(completion)))
+        yield Kept("dict", msgspec.Raw(json.dumps(completion, default=_armoured)))
     elif type(completion) is SimpleNamespace:
         yield Kept("namespace", msgspec.Raw(json.dumps(completion, default=vars)))
+    elif _is_coat(completion):
+        yield Kept("proto", msgspec.Raw(json.dumps(written(completion))))
     elif isinstance(completion, pydantic.BaseModel):
         member = "" if type(completion) is _class(kind) else type(completion).__name__
         given = getattr(completion, "_request_id", None)
@@ -85,7 +108,21 @@ def restore(kept: Kept, kind: str) -> Any:
 
 def revived(fields: dict[str, Any], kind: str) -> Any:
     """The completion with these fields, of the SDK's own type."""
-    return restore(Kept("model", msgspec.Raw(json.dumps(fields).encode())), kind)
+    cls = _class(kind)
+    how: Any = "dict" if cls is dict else "model" if issubclass(cls, pydantic.BaseModel) else "proto"
+    return restore(Kept(how, msgspec.Raw(json.dumps(fields, default=_armoured).encode())), kind)
+
+
+def _armoured(data: bytes) -> dict[str, str]:
+    """Bytes, such as AWS has among its JSON, as JSON."""
+    return {_BYTES: base64.b64encode(data).decode()}
+
+
+def _bared(fields: dict[str, Any]) -> Any:
+    return base64.b64decode(fields[_BYTES]) if fields.keys() == {_BYTES} else fields
+
+
+_BYTES = "$bytes"
 
 
 @lru_cache(maxsize=256)
@@ -107,8 +144,9 @@ def _reader(how: str, kind: str) -> Callable[[bytes], Any]:
 
 
 _READERS: dict[str, Callable[[str], Callable[[bytes], Any]]] = {
-    "dict": lambda _: json.loads,
+    "dict": lambda _: partial(json.loads, object_hook=_bared),
     "namespace": lambda _: partial(json.loads, object_hook=lambda fields: SimpleNamespace(**fields)),
+    "proto": lambda kind: partial(_coat, _class(kind)),
     "first": lambda kind: _first_fit(_class(kind)),
     "model": lambda kind: _class(kind).__pydantic_validator__.validate_json,
     "lenient": lambda kind: lambda data: _class(kind).construct(**json.loads(data)),
