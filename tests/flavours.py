@@ -21,6 +21,8 @@ import instructor
 from instructor import Mode
 
 Ask = Callable[..., Any]
+LIBRARY = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
+"""The HTTP library that the SDKs are built on: httpx, or what came after it."""
 
 
 def openai_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
@@ -42,8 +44,7 @@ def anthropic_client(provider: FakeProvider, *, use_async: bool = False, key: st
 
 def google_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
     """A Google client that asks the fake provider."""
-    library = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
-    over_it = {"transport": library.AsyncHTTPTransport()}  # and not over aiohttp, if another SDK brought that along
+    over_it = {"transport": LIBRARY.AsyncHTTPTransport()}  # and not over aiohttp, if another SDK brought that along
     client = genai.Client(api_key=key, http_options={"base_url": provider.url, "async_client_args": over_it})
     return instructor.from_genai(client, use_async=use_async, model="m", **kwargs)
 

@@ -22,7 +22,7 @@ import groq
 import openai
 import pytest
 from fake_provider import FakeProvider
-from flavours import CLIENTS, ask
+from flavours import CLIENTS, LIBRARY, ask
 from google import genai
 from pydantic import BaseModel
 
@@ -101,7 +101,9 @@ def _bare_environment(monkeypatch):
 
 def connect(name: str, fake: FakeProvider, **kwargs: Any) -> Any:
     """The client of a row, asking the fake provider."""
-    retries = {} if name == "google" else {"max_retries": 0}
+    # Google's SDK asks over aiohttp where another one brought that along, and that opens again what was closed.
+    over_it = {"http_options": {"async_client_args": {"transport": LIBRARY.AsyncHTTPTransport()}}}
+    retries = over_it if name == "google" else {"max_retries": 0}
     return instructor.from_provider(f"{name}/m", base_url=fake.url, **retries, **{"api_key": "key-1", **kwargs})
 
 
@@ -455,6 +457,9 @@ WRONG_CLIENTS = [
     (instructor.from_genai, genai.Client(api_key="k").aio),
     (instructor.from_together, anthropic.AsyncAnthropic(api_key="k")),
     (instructor.from_openrouter, object()),
+    (instructor.from_bedrock, openai.OpenAI(api_key="k")),
+    (instructor.from_vertexai, openai.OpenAI(api_key="k")),
+    (instructor.from_xai, openai.OpenAI(api_key="k")),
     (instructor.from_litellm, object()),
     (instructor.from_litellm, None),
 ]
