@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         from_databricks,
         from_deepseek,
         from_fireworks,
+        from_gemini,
         from_genai,
         from_groq,
         from_litellm,
@@ -54,13 +55,12 @@ if TYPE_CHECKING:
 
 __version__ = "1.18.0"
 __all__ = ["AsyncInstructor", "Audio", "CitationMixin", "Image", "Instructor", "IterableModel", "Maybe", "Mode"]
-__all__ += ["OpenAISchema", "Partial", "Provider", "ResponseSchema", "apatch", "exceptions"]
-__all__ += ["from_anthropic", "from_anyscale", "from_cerebras", "from_databricks", "from_deepseek", "from_fireworks"]
-__all__ += ["from_genai", "from_groq", "from_litellm", "from_openai", "from_openrouter", "from_perplexity"]
-__all__ += ["from_bedrock", "from_vertexai", "from_xai"]
-__all__ += ["from_provider", "from_together", "generate_anthropic_schema", "generate_gemini_schema"]
-__all__ += ["generate_openai_schema", "hooks", "llm_validator", "openai_moderation", "openai_schema", "patch"]
-__all__ += ["response_schema"]
+__all__ += ["OpenAISchema", "Partial", "Provider", "ResponseSchema", "apatch", "exceptions", "from_anthropic"]
+__all__ += ["from_anyscale", "from_bedrock", "from_cerebras", "from_databricks", "from_deepseek", "from_fireworks"]
+__all__ += ["from_gemini", "from_genai", "from_groq", "from_litellm", "from_openai", "from_openrouter"]
+__all__ += ["from_perplexity", "from_provider", "from_together", "from_vertexai", "from_xai"]
+__all__ += ["generate_anthropic_schema", "generate_gemini_schema", "generate_openai_schema", "hooks", "llm_validator"]
+__all__ += ["openai_moderation", "openai_schema", "patch", "response_schema"]
 
 if DOORMAN not in sys.meta_path:  # it is, where this module is reloaded
     sys.meta_path.append(DOORMAN)

@@ -20,7 +20,10 @@ _ERRORS = _in(
     *("ResponseParsingError", "TokenBudgetError", "TokenBudgetExceeded", "TokenUsageUnavailableError"),
     "ValidationError",
 )
-_SDKS = ("anthropic", "cerebras", "fireworks", "genai", "groq", "litellm", "openai", "openrouter", "perplexity")
+_SDKS = (
+    *("anthropic", "bedrock", "cerebras", "fireworks", "gemini", "genai", "groq", "litellm", "openai", "openrouter"),
+    *("perplexity", "vertexai", "xai"),
+)
 _COPIES = ("anyscale", "databricks", "deepseek", "together")
 _MAKERS = _in("factories", *(f"from_{name}" for name in _SDKS + _COPIES))
 _CORE = _in("client", "AsyncInstructor", "Instructor") | _in("hooks", "HookName", "Hooks")

@@ -168,6 +168,7 @@ _PREPARE: dict[Provider, Callable[[Row, dict[str, Any]], dict[str, Any]]] = {
     Provider.AZURE_OPENAI: _azure,
     Provider.BEDROCK: _bedrock,
     Provider.DATABRICKS: _databricks,
+    Provider.GEMINI: _google,
     Provider.GENAI: _google,
     Provider.VERTEXAI: _vertexai,
     Provider.XAI: _xai,

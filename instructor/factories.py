@@ -14,6 +14,7 @@ from .client import AsyncInstructor, Instructor
 from .connect import connect, logger, sdk
 from .endpoint import Endpoint
 from .exceptions import ClientError, ConfigurationError
+from .legacy import successor
 from .mode import Mode
 from .patching import check_mode, is_async, patched
 from .providers import BETA, ROWS, Provider, Row, row_for, row_in
@@ -67,6 +68,7 @@ def from_provider(
 _RENAMED = {
     "generative-ai": "The provider 'generative-ai' is called 'google' now.",
     "vertexai": "The provider 'vertexai' is 'google' now, with vertexai=True.",
+    "gemini": "The provider 'gemini' is 'google' now: its own SDK has ended.",
 }
 
 
@@ -143,8 +145,22 @@ def from_genai(
 def from_vertexai(
     client: Any, mode: Mode = Mode.TOOLS, use_async: bool = False, model: str | None = None, **kwargs: Any
 ) -> Any:
-    """A client around `google.genai.Client(vertexai=True)`, which came in the place of Vertex AI's own SDK."""
-    return _wrap(ROWS["vertexai"], client, mode, model, kwargs, use_async=use_async)
+    """A client around `google.genai.Client(vertexai=True)`, or around a `GenerativeModel` of the SDK of before."""
+    return _google("vertexai", client, mode, model, kwargs, use_async=use_async)
+
+
+def from_gemini(
+    client: Any, mode: Mode = Mode.MD_JSON, use_async: bool = False, model: str | None = None, **kwargs: Any
+) -> Any:
+    """A client around `google.genai.Client`, or around a `GenerativeModel` of google-generativeai, which has ended."""
+    return _google("gemini", client, mode, model, kwargs, use_async=use_async)
+
+
+def _google(name: str, client: Any, mode: Mode, model: str | None, kwargs: dict[str, Any], *, use_async: bool) -> Any:
+    row = ROWS[name]
+    sdk(row)  # or say what to install
+    made, named = successor(client)
+    return _wrap(row, made, mode, model or named, kwargs, use_async=use_async)
 
 
 def from_groq(client: Any, mode: Mode = Mode.TOOLS, model: str | None = None, **kwargs: Any) -> Any:

@@ -163,32 +163,33 @@ _LITELLM = Row(
     identity=("api_base", "api_key", "organization"),
 )
 _VERTEXAI = replace(_GOOGLE, provider=Provider.VERTEXAI, key_env=())
+_GEMINI = replace(_GOOGLE, provider=Provider.GEMINI, mode=Mode.MD_JSON)
+_ON_BEDROCK, _OF_XAI = "instructor.dialects.bedrock:", "instructor.dialects.xai:"
 _BEDROCK = Row(
     provider=Provider.BEDROCK,
     dialect="bedrock",
     sdk="boto3",
     extra="bedrock",
     clients=("client", "client"),
-    calls=("converse", "instructor.dialects.bedrock:converse"),
+    calls=("converse", f"{_ON_BEDROCK}converse"),
     completion="builtins:dict",
-    streams=("instructor.dialects.bedrock:events", "instructor.dialects.bedrock:events_async"),
+    streams=(f"{_ON_BEDROCK}events", f"{_ON_BEDROCK}events_async"),
     event="builtins:dict",
     identity=("meta.endpoint_url", "meta.region_name", "instructor.aws:of_boto"),
     loose=(),
 )
-_XAI = Row(
-    provider=Provider.XAI,
+_XAI = _row(
+    Provider.XAI,
     dialect="xai",
     sdk="xai_sdk",
+    client="Client",
     extra="xai",
-    clients=("Client", "AsyncClient"),
-    calls=("instructor.dialects.xai:sample", "instructor.dialects.xai:sample"),
+    calls=(f"{_OF_XAI}sample", f"{_OF_XAI}sample"),
     completion="xai_sdk.chat:Response",
-    streams=("instructor.dialects.xai:chunks", "instructor.dialects.xai:chunks_async"),
+    streams=(f"{_OF_XAI}chunks", f"{_OF_XAI}chunks_async"),
     event="xai_sdk.chat:Chunk",
-    identity=("instructor.dialects.xai:place", "instructor.dialects.xai:account"),
+    identity=(f"{_OF_XAI}place", f"{_OF_XAI}account"),
     loose=(),
-    key_env=("XAI_API_KEY",),
 )
 _NAMED_ALIKE = (
     _row(Provider.OPENAI, responses=True),
@@ -209,6 +210,7 @@ _NAMED_ALIKE = (
     _BEDROCK,
     _XAI,
     _VERTEXAI,
+    _GEMINI,
 )
 
 ROWS = {row.provider.value: row for row in _NAMED_ALIKE} | {"google": _GOOGLE, "generative-ai": _GOOGLE}

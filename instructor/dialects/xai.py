@@ -112,23 +112,23 @@ def _chat(client: Any, kwargs: dict[str, Any]) -> Any:
     from xai_sdk.chat import chat_pb2  # noqa: PLC0415  an SDK
 
     given = {
-        "messages": [_parsed(_message(each), chat_pb2.Message()) for each in kwargs.get("messages") or ()],
-        "tools": [_parsed(_tool(each), chat_pb2.Tool()) for each in kwargs.get("tools") or ()],
-        "tool_choice": _parsed(_choice(kwargs.get("tool_choice")), chat_pb2.ToolChoice()),
-        "response_format": _parsed(_format(kwargs.get("response_format")), chat_pb2.ResponseFormat()),
+        "messages": [_parsed(each, _message, chat_pb2.Message()) for each in kwargs.get("messages") or ()],
+        "tools": [_parsed(each, _tool, chat_pb2.Tool()) for each in kwargs.get("tools") or ()],
+        "tool_choice": _parsed(kwargs.get("tool_choice"), _choice, chat_pb2.ToolChoice()),
+        "response_format": _parsed(kwargs.get("response_format"), _format, chat_pb2.ResponseFormat()),
     }
     return client.chat.create(**{**kwargs, **{key: value for key, value in given.items() if key in kwargs}})
 
 
-def _parsed(said: Any, message: Any) -> Any:
+def _parsed(given: Any, word: Callable[[dict[str, Any]], Any], message: Any) -> Any:
+    """The message that a dict of OpenAI's stands for; a word of the SDK's, or a message of its own, as it is."""
     from google.protobuf.json_format import ParseDict  # noqa: PLC0415  comes with an SDK
 
+    said = word(given) if isinstance(given, dict) else given
     return ParseDict(said, message) if isinstance(said, dict) else said
 
 
-def _message(message: Any) -> Any:
-    if not isinstance(message, dict):
-        return message
+def _message(message: dict[str, Any]) -> dict[str, Any]:
     made = [{**each, "type": "TOOL_CALL_TYPE_CLIENT_SIDE_TOOL"} for each in message.get("tool_calls") or ()]
     content = [_content(part) for part in listed(message.get("content"))]
     return {**message, "role": f"ROLE_{str(message.get('role')).upper()}", "content": content, "tool_calls": made}
@@ -138,22 +138,18 @@ def _content(part: Any) -> Any:
     return {"text": part} if isinstance(part, str) else {key: part[key] for key in part if key != "type"}
 
 
-def _tool(tool: Any) -> Any:
-    if not isinstance(tool, dict):
-        return tool
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     function = tool["function"]
     return {"function": {**function, "parameters": json.dumps(function["parameters"], ensure_ascii=False)}}
 
 
-def _choice(choice: Any) -> Any:
-    forced = get(choice, "function") if isinstance(choice, dict) else None
-    return {"function_name": forced["name"]} if forced else choice
+def _choice(forced: dict[str, Any]) -> dict[str, Any]:
+    return {"function_name": forced["function"]["name"]}
 
 
-def _format(wanted: Any) -> Any:
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
-    if kind != "json_schema":
-        return kind or wanted
+def _format(wanted: dict[str, Any]) -> Any:
+    if wanted["type"] != "json_schema":
+        return wanted["type"]
     schema = json.dumps(wanted["json_schema"]["schema"], ensure_ascii=False)
     return {"format_type": "FORMAT_TYPE_JSON_SCHEMA", "schema": schema}
 
