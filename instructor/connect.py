@@ -158,10 +158,22 @@ _AWS = (
 
 def _bedrock(_row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
     """What `boto3.client` takes, which its signature does not say."""
+    if kwargs.get("api_key"):
+        raise ConfigurationError("boto3 takes an API key of Bedrock from AWS_BEARER_TOKEN_BEDROCK only: set that.")
     region = kwargs.pop("region", None) or kwargs.pop("region_name", None) or os.environ.get("AWS_DEFAULT_REGION")
     endpoint = kwargs.pop("base_url", None) or kwargs.pop("endpoint_url", None)
-    made = {"service_name": "bedrock-runtime", "region_name": region or "us-east-1", "endpoint_url": endpoint}
-    return made | {name: kwargs.pop(name) for name in _AWS if name in kwargs}
+    made: dict[str, Any] = {
+        "service_name": "bedrock-runtime",
+        "region_name": region or "us-east-1",
+        "endpoint_url": endpoint,
+    }
+    made |= {name: kwargs.pop(name) for name in _AWS if name in kwargs}
+    if timeout := kwargs.pop("timeout", None):
+        from botocore.config import Config  # noqa: PLC0415  of an SDK
+
+        waits = Config(connect_timeout=timeout, read_timeout=timeout)
+        made["config"] = waits.merge(made["config"]) if made.get("config") else waits
+    return made
 
 
 _PREPARE: dict[Provider, Callable[[Row, dict[str, Any]], dict[str, Any]]] = {

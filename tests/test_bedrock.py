@@ -11,6 +11,7 @@ import anthropic
 import boto3
 import openai
 import pytest
+from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 from flavours import bedrock_client
 from pydantic import BaseModel
@@ -20,6 +21,8 @@ from instructor import AsyncInstructor, Mode
 from instructor.aws import named
 from instructor.cache import AutoCache
 from instructor.cache.completion import keep, restore
+from instructor.dialects import bedrock
+from instructor.exceptions import ConfigurationError
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -267,6 +270,67 @@ def test_from_provider_asks(provider):
     assert ["/model/m%3A0/converse"] * 2 == provider.paths
     assert {"maxTokens": 7} == provider.requests[0]["inferenceConfig"]
     assert "toolConfig" in provider.requests[1]
+
+
+def test_what_boto3_takes_elsewhere_is_honoured_or_refused():
+    """A timeout is part of its configuration, where one that is given knows better; a key stands in a variable."""
+    made = [
+        instructor.from_provider("bedrock/m", timeout=7, **more).client.meta.config
+        for more in ({}, {"config": Config(read_timeout=9)})
+    ]
+
+    assert [(7, 7), (7, 9)] == [(each.connect_timeout, each.read_timeout) for each in made]
+    with pytest.raises(ConfigurationError, match="AWS_BEARER_TOKEN_BEDROCK"):
+        instructor.from_provider("bedrock/m", api_key="k")
+
+
+# Listening.
+
+
+def heard(*events: dict[str, Any], mode: Mode = Mode.TOOLS) -> tuple[list[str], dict[str, Any]]:
+    """What each event adds, and the completion."""
+    listener = bedrock.Listener(mode)
+    return [listener.hear(event) for event in events], listener.data()
+
+
+def block(index: int, *deltas: dict[str, Any], **start: Any) -> list[dict[str, Any]]:
+    """The events of a block."""
+    begun = [{"contentBlockStart": {"contentBlockIndex": index, "start": start}}] if start else []
+    said = [{"contentBlockDelta": {"contentBlockIndex": index, "delta": delta}} for delta in deltas]
+    return [*begun, *said, {"contentBlockStop": {"contentBlockIndex": index}}]
+
+
+def test_reasoning_is_kept_and_nobodys_answer():
+    """Thoughts become what they are in a completion that came whole: a text with its signature, or bytes."""
+    thoughts = [{"text": "so "}, {"text": "what"}, {"signature": "s"}]
+    said, data = heard(
+        *block(0, *({"reasoningContent": each} for each in thoughts)),
+        *block(1, {"reasoningContent": {"redactedContent": b"\xff"}}),
+        *block(2, {"text": "yes"}),
+        mode=Mode.JSON,
+    )
+
+    assert "yes" == "".join(said)
+    assert [
+        {"reasoningContent": {"reasoningText": {"text": "so what", "signature": "s"}}},
+        {"reasoningContent": {"redactedContent": b"\xff"}},
+        {"text": "yes"},
+    ] == data["output"]["message"]["content"]
+
+
+def test_only_the_first_call_of_ours_is_heard():
+    """Not one of a tool that AWS runs, nor a second one; a call without arguments is an empty object."""
+    theirs = {"toolUseId": "t0", "name": "run", "type": "server_tool_use"}
+    said, data = heard(
+        *block(0, {"toolUse": {"input": '{"a": 1}'}}, toolUse=theirs),
+        *block(1, toolUse={"toolUseId": "t1", "name": "User"}),
+        *block(2, {"toolUse": {"input": '{"torn'}}, toolUse={"toolUseId": "t2", "name": "User"}),
+    )
+    uses = [each["toolUse"] for each in data["output"]["message"]["content"]]
+
+    assert "{}" == "".join(said)
+    assert [{"a": 1}, {}, '{"torn'] == [use["input"] for use in uses]
+    assert ["t1", "t2"] == [call.id for call in bedrock.read(data).calls]
 
 
 # Keeping.
