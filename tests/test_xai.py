@@ -78,7 +78,7 @@ class XAI(grpc.GenericRpcHandler):
         deltas += [{"role": 2, "tool_calls": [call]} for call in output.message.tool_calls]
         for delta in deltas:
             yield _chunk(answer, {"delta": delta})
-        yield _chunk(answer, {"finish_reason": output.finish_reason}, usage=answer.usage)
+        yield _chunk(answer, {"delta": {"role": 2}, "finish_reason": output.finish_reason}, usage=answer.usage)
 
 
 def _call(name: str, arguments: str) -> dict[str, Any]:
@@ -154,7 +154,9 @@ def test_streams_are_heard_and_replayed(xai, mode, awaits):
 
     assert shown[0] == shown[1]
     assert ANN == shown[0][-1]
-    assert Response is type(shown[0][-1]._raw_response) is type(shown[1][-1]._raw_response)
+    completions = [each[-1]._raw_response for each in shown]
+    assert [Response, Response] == [type(each) for each in completions]
+    assert [("REASON_STOP", 15)] * 2 == [(each.finish_reason, each.usage.total_tokens) for each in completions]
     assert [each.proto for each in chunks[0]] == [each.proto for each in chunks[1]]
     assert {Chunk} == {type(each) for each in chunks[0] + chunks[1]}
     assert [[ANN, User(name="Bob", age=4)]] * 2 == items

@@ -51,15 +51,20 @@ def _native(kwargs: Mapping[str, Any]) -> dict[str, Any]:
         said["stopSequences"] = listed(said["stopSequences"])
     if inference := {**said, **(kwargs.get("inferenceConfig") or {})}:
         asked["inferenceConfig"] = inference
-    if "model" in kwargs:
+    if kwargs.get("model"):
         asked["modelId"] = kwargs["model"]
     return _tell({**asked, "messages": _folded(map(_message, rest))}, [kwargs.get("system"), *words])
 
 
 def _tell(kwargs: dict[str, Any], words: list[Any]) -> dict[str, Any]:
     """The question with `words` after those of its `system`."""
-    told = [*kwargs.get("system", ()), *(_block(part) for content in words for part in listed(content) if part)]
+    told = [*kwargs.get("system", ()), *(block for content in words for block in _blocks(content))]
     return {**kwargs, "system": told} if told else kwargs
+
+
+def _blocks(content: Any) -> list[Any]:
+    """What is said in a content, as blocks."""
+    return [block for block in map(_block, listed(content)) if not _is_blank(block)]
 
 
 def _block(part: Any) -> Any:
@@ -73,7 +78,7 @@ def _message(message: Any) -> Any:
     """A message as converse has it, what tools say being the user's."""
     if not isinstance(message, dict):
         return message
-    blocks = [block for block in map(_block, listed(message.get("content"))) if not _is_blank(block)]
+    blocks = _blocks(message.get("content"))
     if message.get("role") == "tool":
         result = {"toolUseId": message.get("tool_call_id"), "content": blocks}
         return {"role": "user", "content": [{"toolResult": result}]}
