@@ -20,7 +20,22 @@ def stream_in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     """The call, to be awaited, and each event of the stream that it gives."""
 
     async def opened(**kwargs: Any) -> AsyncIterator[Any]:
-        return Stream(await asyncio.to_thread(call, **kwargs))
+        made: list[Any] = []
+        gone: list[BaseException] = []
+
+        def work() -> None:
+            made.append(call(**kwargs))
+            if gone:  # nobody awaits it any more
+                made[0].close()
+
+        try:
+            await asyncio.to_thread(work)
+        except asyncio.CancelledError as cancelled:
+            gone.append(cancelled)
+            for stream in made:
+                stream.close()
+            raise
+        return Stream(made[0])
 
     return opened
 

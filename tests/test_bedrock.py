@@ -128,6 +128,23 @@ def test_a_stream_that_nobody_listens_to_any_more_is_hung_up(provider, cached):
     asyncio.run(main())
 
 
+def test_a_stream_that_nobody_waits_for_is_hung_up(provider):
+    """Who is cancelled before a stream has even begun leaves it to the thread that opens it to hang up."""
+    provider.gate, provider.pace = threading.Event(), threading.Semaphore(0)
+    client = bedrock_client(provider, use_async=True)
+
+    async def main():
+        asked = asyncio.create_task(_all(client.create_partial(response_model=User, messages=HI)))
+        await asyncio.to_thread(provider.arrived.acquire)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        provider.gate.set()
+        assert await asyncio.to_thread(provider.gone.wait, 5)
+
+    asyncio.run(main())
+
+
 async def _all(stream: Any) -> list[Any]:
     return [each async for each in stream]
 
