@@ -597,6 +597,16 @@ def test_settings_that_cannot_matter_are_as_none():
     assert keys == {make_cache_key(**question)}
 
 
+def test_options_of_a_request_count_where_they_change_the_question():
+    """How a request is sent is no part of the question; what Cohere's SDK adds to its body and its headers is."""
+    question = {"messages": [], "model": "m", "response_model": User}
+    given_ = [{}, {"timeout": 3}, {"additional_body_parameters": {"a": 1}}, {"additional_headers": {"x": "y"}}]
+    keys = [make_cache_key(**question, request_kwargs={"request_options": options}) for options in given_]
+
+    assert keys[0] == keys[1] == make_cache_key(**question)
+    assert len(set(keys)) == 3
+
+
 @pytest.mark.fault("D4")
 def test_what_has_no_identity_is_a_type_error():
     """A public key for something without a stable identity: the error says how to go on, and not what it looked at."""

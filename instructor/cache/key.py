@@ -36,8 +36,8 @@ IRRELEVANT = _PLACED | {
     *("timeout", "stream", "stream_options"),  # how long we wait, and how the same answer travels
     *("user", "safety_identifier", "metadata"),  # who asks, for the provider's own statistics
     *("prompt_cache_key", "prompt_cache_retention"),  # where the provider keeps its own prefix cache
-    *("idempotency_key", "request_options"),
-    "extra_headers",  # looked at one by one, below
+    "idempotency_key",
+    *("extra_headers", "request_options"),  # looked at one by one, below
 }
 """Parameters that cannot change what the model says, and so are no part of the question."""
 
@@ -103,6 +103,9 @@ def settings(kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
     kept |= {name: float(kept[name]) for name in REAL & kept.keys() if type(kept[name]) is int}
     headers = {str(k).lower(): v for k, v in dict(kwargs.get("extra_headers") or {}).items() if not _is_absent(v)}
     shaping = {k: v for k, v in headers.items() if k not in NAMELESS_HEADERS}
+    if "request_options" in kwargs:  # Cohere's: how to send it, and what more
+        told = dict(kwargs["request_options"] or {}).items()
+        kept |= {name: value for name, value in told if name.startswith("additional_")}
     return ({**kept, "extra_headers": shaping} if shaping else kept) or None
 
 
