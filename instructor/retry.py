@@ -47,3 +47,9 @@ def _counted(attempts: int, timeout: float | None) -> Retries:
 def seconds(timeout: Any) -> float | None:
     """A `timeout=` argument as seconds; None when it is not a number."""
     return float(timeout) if isinstance(timeout, (int, float)) and not isinstance(timeout, bool) else None
+
+
+def milliseconds(timeout: Any) -> int | None:
+    """As `seconds`, in the unit of Google's and of Mistral's clients."""
+    wait = seconds(timeout)
+    return None if wait is None else int(wait * 1000)

@@ -12,7 +12,7 @@ from ..mode import Mode
 from ..schema import ANTHROPIC, fit
 from ..shape import Shape
 from .base import CALLED, MODES, Ear, Finish, Reply, as_json, call, dumped, get, items, joined, listed, together, tool
-from .pieces import fold, heard, overlaid, payload, without
+from .pieces import fold, heard, overlaid, payload, renamed, without
 from .prompts import in_words, mend
 
 name = "anthropic"
@@ -45,7 +45,7 @@ _SAMPLING = ("temperature", "top_p", "top_k")
 def _native(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The question in Anthropic's own words, where the user put it in OpenAI's."""
     words, rest = split_system(kwargs.get("messages") or [])
-    named = {_NAMES.get(key, key): value for key, value in kwargs.items() if value is not None}
+    named = renamed(kwargs, _NAMES)
     sampling = {key: named.pop(key) for key in _SAMPLING if key in named}
     native = {"max_tokens": MAX_TOKENS, **named, "messages": rest}
     if "stop_sequences" in native:

@@ -10,7 +10,7 @@ from msgspec import field
 
 from ..messages import split_system
 from ..mode import Mode
-from ..retry import seconds
+from ..retry import milliseconds
 from ..schema import GOOGLE, fit
 from ..shape import Shape
 from .base import CALLED, MODES, Ear, Finish, Reply, as_json, call, dumped, first, get, items, joined, listed, together
@@ -72,8 +72,7 @@ def _config(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     config = {**_renamed(kwargs, _CONFIG), **_fields(kwargs.get("config"))}
     if "stop_sequences" in config:
         config["stop_sequences"] = listed(config["stop_sequences"])
-    wait = seconds(kwargs.get("timeout"))
-    http = _renamed({**kwargs, "timeout": None if wait is None else int(wait * 1000)}, _HTTP)
+    http = _renamed({**kwargs, "timeout": milliseconds(kwargs.get("timeout"))}, _HTTP)
     return {**config, "http_options": {**http, **_fields(config.get("http_options"))}} if http else config
 
 

@@ -51,6 +51,11 @@ def without(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in names}
 
 
+def renamed(kwargs: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments that are given, those that are called otherwise under their names here."""
+    return {names.get(key, key): value for key, value in kwargs.items() if value is not None}
+
+
 _WHOLE = {"type", "role", "id", "name", "format", "channel", "finish_reason", "native_finish_reason", "stop_reason"}
 """The texts that never come in pieces; some imitators repeat them with each event."""
 
