@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         from_anyscale,
         from_bedrock,
         from_cerebras,
+        from_cohere,
         from_databricks,
         from_deepseek,
         from_fireworks,
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
         from_genai,
         from_groq,
         from_litellm,
+        from_mistral,
         from_openai,
         from_openrouter,
         from_perplexity,
         from_provider,
         from_together,
         from_vertexai,
+        from_writer,
         from_xai,
     )
     from .function_calls import (
@@ -56,11 +59,11 @@ if TYPE_CHECKING:
 __version__ = "1.18.0"
 __all__ = ["AsyncInstructor", "Audio", "CitationMixin", "Image", "Instructor", "IterableModel", "Maybe", "Mode"]
 __all__ += ["OpenAISchema", "Partial", "Provider", "ResponseSchema", "apatch", "exceptions", "from_anthropic"]
-__all__ += ["from_anyscale", "from_bedrock", "from_cerebras", "from_databricks", "from_deepseek", "from_fireworks"]
-__all__ += ["from_gemini", "from_genai", "from_groq", "from_litellm", "from_openai", "from_openrouter"]
-__all__ += ["from_perplexity", "from_provider", "from_together", "from_vertexai", "from_xai"]
-__all__ += ["generate_anthropic_schema", "generate_gemini_schema", "generate_openai_schema", "hooks", "llm_validator"]
-__all__ += ["openai_moderation", "openai_schema", "patch", "response_schema"]
+__all__ += ["from_anyscale", "from_bedrock", "from_cerebras", "from_cohere", "from_databricks", "from_deepseek"]
+__all__ += ["from_fireworks", "from_gemini", "from_genai", "from_groq", "from_litellm", "from_mistral", "from_openai"]
+__all__ += ["from_openrouter", "from_perplexity", "from_provider", "from_together", "from_vertexai", "from_writer"]
+__all__ += ["from_xai", "generate_anthropic_schema", "generate_gemini_schema", "generate_openai_schema", "hooks"]
+__all__ += ["llm_validator", "openai_moderation", "openai_schema", "patch", "response_schema"]
 
 if DOORMAN not in sys.meta_path:  # it is, where this module is reloaded
     sys.meta_path.append(DOORMAN)

@@ -21,8 +21,8 @@ _ERRORS = _in(
     "ValidationError",
 )
 _SDKS = (
-    *("anthropic", "bedrock", "cerebras", "fireworks", "gemini", "genai", "groq", "litellm", "openai", "openrouter"),
-    *("perplexity", "vertexai", "xai"),
+    *("anthropic", "bedrock", "cerebras", "cohere", "fireworks", "gemini", "genai", "groq", "litellm", "mistral"),
+    *("openai", "openrouter", "perplexity", "vertexai", "writer", "xai"),
 )
 _COPIES = ("anyscale", "databricks", "deepseek", "together")
 _MAKERS = _in("factories", *(f"from_{name}" for name in _SDKS + _COPIES))

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 from tenacity import AsyncRetrying, Retrying
 from typing_extensions import Self
 
-from .drive import closed, run, run_async
+from .drive import close, closed, run, run_async
 from .endpoint import Endpoint
 from .exceptions import ConfigurationError
 from .flow import solve
@@ -90,8 +90,7 @@ class Instructor:
 
     def close(self) -> None:
         """Close the SDK client's connections."""
-        if self.client is not None:
-            self.client.close()
+        close(self.client)
 
     def on(self, hook_name: HookName | str, handler: Callable[..., Any]) -> None:
         """Have `handler` called on an event of every call."""

@@ -15,6 +15,7 @@ from typing import Any
 from .dialects.xai import Late
 from .exceptions import ConfigurationError
 from .providers import Provider, Row
+from .retry import milliseconds
 
 logger = logging.getLogger("instructor.auto_client")
 
@@ -25,8 +26,10 @@ def connect(row: Row, kwargs: dict[str, Any], *, wants_async: bool) -> Any:
     Raises:
         ConfigurationError: the SDK is not installed, the key or the address is missing, or the SDK refuses them.
     """
-    module = sdk(row)
-    make = getattr(module, row.clients[wants_async])
+    module, name = sdk(row), row.clients[wants_async]
+    if not hasattr(module, name):  # mistralai 1 has its client at the top
+        module = importlib.import_module(row.sdk.partition(".")[0])
+    make = getattr(module, name)
     options = _PREPARE.get(row.provider, _with_key)(row, kwargs)
     accepted = inspect.signature(make).parameters
     options |= {name: kwargs.pop(name) for name in list(kwargs) if name in accepted}
@@ -115,6 +118,22 @@ def _with_key(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
     return {"api_key": _key(row, kwargs), "base_url": kwargs.pop("base_url", None) or row.base_url}
 
 
+def _keyed(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The key alone, of a provider whose SDK does not miss it, or does in words of its own."""
+    return {"api_key": _key(row, kwargs)}
+
+
+def _cohere(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Cohere's client warns of each schema that it sends, which its users know to want."""
+    return {"log_warning_experimental_features": False, **_keyed(row, kwargs)}
+
+
+def _mistral(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Mistral's client has names of its own for the address and, in milliseconds, the timeout."""
+    given = {"server_url": kwargs.pop("base_url", None), "timeout_ms": milliseconds(kwargs.pop("timeout", None))}
+    return {name: value for name, value in given.items() if value is not None} | _keyed(row, kwargs)
+
+
 def _azure(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
     made = {"api_version": kwargs.pop("api_version", None) or "2024-02-01"}
     if not (kwargs.get("azure_ad_token") or kwargs.get("azure_ad_token_provider")):
@@ -134,8 +153,7 @@ def _google(row: Row, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Google's client takes its address and its timeout (in milliseconds) in `http_options`."""
     options = kwargs.pop("http_options", None) or {}
     http = dict(options if isinstance(options, Mapping) else options.model_dump(exclude_none=True))
-    timeout = kwargs.pop("timeout", None)
-    given = {"base_url": kwargs.pop("base_url", None), "timeout": None if timeout is None else int(timeout * 1000)}
+    given = {"base_url": kwargs.pop("base_url", None), "timeout": milliseconds(kwargs.pop("timeout", None))}
     http |= {name: value for name, value in given.items() if value is not None}
     made: dict[str, Any] = {"http_options": http} if http else {}
     return made if kwargs.get("vertexai") or kwargs.get("credentials") else {**made, "api_key": _key(row, kwargs)}
@@ -184,4 +202,7 @@ _PREPARE: dict[Provider, Callable[[Row, dict[str, Any]], dict[str, Any]]] = {
     Provider.GENAI: _google,
     Provider.VERTEXAI: _vertexai,
     Provider.XAI: _xai,
+    Provider.COHERE: _cohere,
+    Provider.MISTRAL: _mistral,
+    Provider.WRITER: _keyed,
 }

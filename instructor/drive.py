@@ -8,6 +8,7 @@ import math
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing, closing, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import pydantic
@@ -131,11 +132,18 @@ async def _close_async(source: Any) -> None:
         await closed(source)
 
 
+def close(client: Any) -> None:
+    """Close an SDK's client; litellm has none, and Cohere's and Mistral's know only the end of a `with`."""
+    if client is not None:
+        (getattr(client, "close", None) or partial(client.__exit__, None, None, None))()
+
+
 async def closed(client: Any) -> None:
-    """Close an SDK's asynchronous client; Google's has its asynchronous side in `aio`, litellm has none."""
+    """Close an SDK's asynchronous client; Google's has its asynchronous side in `aio`."""
     side = getattr(client, "aio", client)
     if side is not None:
-        await _awaited((getattr(side, "aclose", None) or side.close)())
+        leave = getattr(side, "aclose", None) or getattr(side, "close", None)
+        await _awaited((leave or partial(side.__aexit__, None, None, None))())
 
 
 def _load(effect: Load) -> Any:

@@ -14,6 +14,8 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
+import pydantic
+
 from .cache.key import canonical
 from .dialects.base import Dialect
 from .providers import Row, row_for
@@ -147,6 +149,8 @@ def _named(part: Any) -> Any:
     """
     if isinstance(part, list):  # an HTTP client's headers: tuples that begin with a name and end with a value
         part = {item[0].decode("latin-1"): item[-1] for item in part}
+    if isinstance(part, pydantic.BaseModel):  # what Mistral's client knows of its account
+        part = dict(part)
     if isinstance(part, Mapping):
         return {name: part[name] for name in part if name.lower() not in _TRANSPORT}
     if part is None or _is_stand_in(part):

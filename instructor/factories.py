@@ -114,8 +114,8 @@ def _wrap(
         ConfigurationError: the SDK is not installed.
     """
     mode = check_mode(mode, row)
-    row, module = row_for(client, row_in(row, mode)), sdk(row)
-    kinds = [getattr(module, name, ()) for name in row.clients]  # as far as the SDK has them
+    row = row_for(client, row_in(row, mode))
+    kinds = [getattr(sdk(row), name, ()) for name in row.clients]  # as far as the SDK has them
     awaits = isinstance(client, kinds[True]) if use_async is None else use_async
     if not isinstance(client, kinds[awaits]):
         names = ", ".join(row.clients)
@@ -191,6 +191,23 @@ def from_xai(client: Any, mode: Mode = Mode.TOOLS, model: str | None = None, **k
     return _wrap(ROWS["xai"], client, mode, model, kwargs)
 
 
+def from_writer(client: Any, mode: Mode = Mode.TOOLS, model: str | None = None, **kwargs: Any) -> Any:
+    """A client around `writerai.Writer` or `AsyncWriter`."""
+    return _wrap(ROWS["writer"], client, mode, model, kwargs)
+
+
+def from_cohere(client: Any, mode: Mode = Mode.TOOLS, model: str | None = None, **kwargs: Any) -> Any:
+    """A client around `cohere.ClientV2` or `AsyncClientV2`."""
+    return _wrap(ROWS["cohere"], client, mode, model, kwargs)
+
+
+def from_mistral(
+    client: Any, mode: Mode = Mode.TOOLS, use_async: bool = False, model: str | None = None, **kwargs: Any
+) -> Any:
+    """A client around `mistralai.client.Mistral`, asked through its `_async` functions with `use_async`."""
+    return _wrap(ROWS["mistral"], client, mode, model, kwargs, use_async=use_async)
+
+
 def from_litellm(
     completion: Callable[..., Any], mode: Mode = Mode.TOOLS, *, async_client: bool | None = None, **kwargs: Any
 ) -> Any:
@@ -207,7 +224,7 @@ def from_litellm(
 
 
 def _compatible(name: str) -> Callable[..., Any]:
-    """A factory for a provider that copies OpenAI's API: takes a client of OpenAI's SDK, or a model's name."""
+    """A factory for a provider that copies OpenAI's API: takes a client of that SDK or its own, or a model's name."""
     row = ROWS[name]
 
     def factory(

@@ -79,6 +79,13 @@ def split_system(messages: Iterable[Any]) -> tuple[list[Any], list[Any]]:
     return contents, [message for message in messages if _role(message) not in _SYSTEM]
 
 
+def without_developers(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The request with its developers called the system, for APIs that know only that."""
+    messages = kwargs.get("messages") or ()
+    told = [{**message, "role": "system"} if _role(message) in _SYSTEM else message for message in messages]
+    return {**kwargs, "messages": told} if told else kwargs
+
+
 def fold(messages: Iterable[Any]) -> list[Any]:
     """The messages with neighbours of one role made one; tool messages, and those that call tools, stay alone."""
     folded: list[Any] = []

@@ -107,6 +107,12 @@ BETA = replace(
 """Anthropic's beta endpoint, which returns another type."""
 
 _ON_AWS = ("_base_url", "api_key", "aws_region", "instructor.aws:of_anthropic")
+
+
+def _types(module: str, completion: str = "ChatCompletion", event: str = "ChatCompletionChunk") -> dict[str, Any]:
+    return {"completion": f"{module}:{completion}", "event": f"{module}:{event}"}
+
+
 _KIN = {
     "openai.AzureOpenAI": (*_CLIENT, "_azure_ad_token", "_azure_ad_token_provider", "_api_version"),
     "openai.BedrockOpenAI": (*_CLIENT, "instructor.aws:of_openai"),
@@ -119,12 +125,33 @@ _KIN = {
 }
 """The clients that keep their account elsewhere than others of their SDK do, and where."""
 
+_CEREBRAS = _types("cerebras.cloud.sdk.types.chat.chat_completion", "ChatCompletionResponse", "ChatChunkResponse")
+_FIREWORKS = _types("fireworks.types.chat", "CompletionCreateResponse")
+_OLDER_MISTRAL = _types("mistralai.models", "ChatCompletionResponse", "CompletionEvent")
+_OTHER_SDKS: dict[tuple[Provider, str], dict[str, Any]] = {
+    (Provider.CEREBRAS, "cerebras.cloud.sdk"): {
+        **_CEREBRAS,
+        "clients": ("Cerebras", "AsyncCerebras"),
+        "identity": _CLIENT,
+    },
+    (Provider.FIREWORKS, "fireworks"): {
+        **_FIREWORKS,
+        "clients": ("Fireworks", "AsyncFireworks"),
+        "identity": (*_CLIENT, "account_id"),
+    },
+    (Provider.MISTRAL, "mistralai.sdk"): {**_OLDER_MISTRAL, "sdk": "mistralai"},
+}
+"""What is true of clients from a module of another SDK than their provider's row names, or of an older one."""
+
 
 def row_for(client: object, row: Row) -> Row:
-    """The row, as it is for such a client of its SDK."""
-    for name in (cls.__name__.removeprefix("Async") for cls in type(client).__mro__):
+    """The row, as it is for such a client."""
+    for cls in type(client).__mro__:
+        name = cls.__name__.removeprefix("Async")
         if identity := _KIN.get(f"{row.sdk}.{name}"):
             return replace(row, clients=(name, f"Async{name}"), identity=identity)
+        if facts := _OTHER_SDKS.get((row.provider, cls.__module__)):
+            return replace(row, **{"sdk": cls.__module__, **facts})
     return row
 
 
@@ -133,7 +160,7 @@ def row_in(row: Row, mode: Mode) -> Row:
     if mode is not Mode.RESPONSES_TOOLS or not row.responses:
         return row
     calls = ("responses.create", "responses.create")
-    kinds = {"completion": "openai.types.responses:Response", "event": "openai.types.responses:ResponseStreamEvent"}
+    kinds = _types("openai.types.responses", "Response", "ResponseStreamEvent")
     return replace(row, dialect="responses", calls=calls, **kinds)
 
 
@@ -152,8 +179,51 @@ _GOOGLE = Row(
     key_env=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
 )
 _PARALLEL = frozenset({Mode.PARALLEL_TOOLS})
-_GROQ_TYPES = {"completion": "groq.types.chat:ChatCompletion", "event": "groq.types.chat:ChatCompletionChunk"}
-_GROQ = _row(Provider.GROQ, sdk="groq", client="Groq", identity=_CLIENT, lacks=_PARALLEL, **_GROQ_TYPES)
+_GROQ = _row(Provider.GROQ, sdk="groq", client="Groq", identity=_CLIENT, lacks=_PARALLEL, **_types("groq.types.chat"))
+_WRITER = _row(
+    Provider.WRITER,
+    dialect="writer",
+    sdk="writerai",
+    client="Writer",
+    calls=("chat.chat", "chat.chat"),
+    identity=_CLIENT,
+    extra="writer",
+    **_types("writerai.types"),
+)
+_COHERE_HTTP = "_client_wrapper.httpx_client.httpx_client"
+_COHERE = Row(
+    provider=Provider.COHERE,
+    dialect="cohere",
+    sdk="cohere",
+    clients=("ClientV2", "AsyncClientV2"),
+    calls=("chat", "chat"),
+    streams=("chat_stream", "chat_stream"),
+    identity=(
+        "_client_wrapper._base_url",
+        "_client_wrapper._token",
+        f"{_COHERE_HTTP}._auth",
+        f"{_COHERE_HTTP}._params",
+    ),
+    loose=("_client_wrapper._headers", f"{_COHERE_HTTP}._headers._list"),
+    key_env=("CO_API_KEY",),
+    **_types("cohere", "V2ChatResponse", "V2ChatStreamResponse"),
+)
+# The key may be a function instead, which has none in it; and it may be changed in place.
+_MISTRAL_ACCOUNT = ("server_url", "server", "security", "security.api_key")
+_MISTRAL_HTTP = ("client._auth", "client._params", "async_client._auth", "async_client._params")
+_MISTRAL = Row(
+    provider=Provider.MISTRAL,
+    dialect="mistral",
+    sdk="mistralai.client",
+    clients=("Mistral", "Mistral"),
+    calls=("chat.complete", "chat.complete_async"),
+    streams=("chat.stream", "chat.stream_async"),
+    identity=tuple(f"sdk_configuration.{name}" for name in (*_MISTRAL_ACCOUNT, *_MISTRAL_HTTP)),
+    loose=("sdk_configuration.client._headers._list", "sdk_configuration.async_client._headers._list"),
+    key_env=("MISTRAL_API_KEY",),
+    extra="mistral",
+    **_types("mistralai.client.models", "ChatCompletionResponse", "CompletionEvent"),
+)
 _LITELLM = Row(
     provider=Provider.LITELLM,
     sdk="litellm",
@@ -211,6 +281,9 @@ _NAMED_ALIKE = (
     _XAI,
     _VERTEXAI,
     _GEMINI,
+    _COHERE,
+    _MISTRAL,
+    _WRITER,
 )
 
 ROWS = {row.provider.value: row for row in _NAMED_ALIKE} | {"google": _GOOGLE, "generative-ai": _GOOGLE}

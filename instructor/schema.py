@@ -68,6 +68,10 @@ _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostnam
 
 # Source: OpenAI, "Structured outputs: supported schemas". Not `pattern`: it knows no lookaround.
 OPENAI = Subset(_CLOSED | _BOUNDS | _NUMBERS, {"format": _FORMATS}, all_required=True)
+# What is left open may be left out here: Mistral's own helper for a model closes its objects, and changes nothing more.
+MISTRAL = msgspec.structs.replace(OPENAI, all_required=False)
+# Source: Cohere, "Structured outputs: parameter types support".
+COHERE = Subset(_CLOSED, {"format": {"date-time", "uuid", "date", "time"}})
 # Source: Anthropic, "Structured outputs: JSON Schema limitations".
 ANTHROPIC = Subset(_CLOSED | {"minItems"}, {"format": _FORMATS | {"uri"}, "minItems": (0, 1)}, recursive=False)
 # Source: Gemini API reference, GenerationConfig.responseJsonSchema.

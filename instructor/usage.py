@@ -40,7 +40,8 @@ def _is_number(value: Any) -> bool:
 
 
 def tokens(usage: Any) -> int | None:
-    """All tokens that a usage counts, or None when it does not say."""
+    """All tokens that a usage counts, or None when it does not say. Cohere says elsewhere which it bills."""
+    usage = get(usage, "tokens") or usage
     for names in (("total_tokens",), ("total_token_count",), ("totalTokens",), ("input_tokens", "output_tokens")):
         counts = [get(usage, name) for name in names]
         if all(_is_number(count) for count in counts):

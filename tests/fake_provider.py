@@ -86,7 +86,11 @@ def wire(path: str, body: dict[str, Any], say: Say) -> dict[str, Any]:
     write = _anthropic if path.endswith("/messages") else _openai
     if path.partition("?")[0].endswith("/responses"):
         write = _responses
-    if "/converse" in path:
+    elif path.endswith("/v2/chat"):
+        return _cohere(_openai(body, say))
+    elif path.startswith("/mistral"):
+        return _mistral(_openai(body, say))
+    elif "/converse" in path:
         return _converse(body, say)
     return write(body, say) | ({"usage": say.usage} if say.usage else {})
 
@@ -139,6 +143,37 @@ def _responses(body: dict[str, Any], say: Say) -> dict[str, Any]:
             "output_tokens_details": {"reasoning_tokens": 1},
             "total_tokens": 15,
         },
+    }
+
+
+def _mistral(said: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAI would say, from an API that has no place for a refusal."""
+    if said["choices"][0]["message"].pop("refusal", None):
+        said["choices"][0]["finish_reason"] = "content_filter"
+    return said
+
+
+_COHERE_FINISH = {
+    "stop": "COMPLETE",
+    "tool_calls": "TOOL_CALL",
+    "length": "MAX_TOKENS",
+    "content_filter": "ERROR_TOXIC",
+}
+
+
+def _cohere(said: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAI would say, in Cohere's words."""
+    choice = said["choices"][0]
+    message = {"role": "assistant", **choice["message"]}
+    refusal = message.pop("refusal", None)
+    if (text := message.pop("content")) is not None:
+        message["content"] = [{"type": "text", "text": refusal or text}]
+    tokens = {"input_tokens": 10, "output_tokens": 5}
+    return {
+        "id": "c1",
+        "finish_reason": "ERROR_TOXIC" if refusal else _COHERE_FINISH[choice["finish_reason"]],
+        "message": message,
+        "usage": {"billed_units": tokens, "tokens": tokens},
     }
 
 

@@ -25,7 +25,9 @@ def streamed(path: str, body: dict[str, Any], whole: dict[str, Any]) -> Iterator
 
 
 def _spoken(path: str) -> Callable[[dict[str, Any]], Iterator[dict[str, Any]]]:
-    ends = {"/messages": _anthropic, "/responses": _responses}
+    if path.startswith("/mistral"):
+        return _mistral
+    ends = {"/messages": _anthropic, "/responses": _responses, "/v2/chat": _cohere}
     told = (speak for end, speak in ends.items() if path.partition("?")[0].endswith(end))
     return _google if "GenerateContent" in path else next(told, _openai)
 
@@ -55,6 +57,16 @@ def _openai(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {**chunk, "choices": [], "usage": usage}
 
 
+def _mistral(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """As OpenAI's, but that calls come whole."""
+    message = whole["choices"][0]["message"]
+    for event in _openai({**whole, "choices": [{**whole["choices"][0], "message": {**message, "tool_calls": ()}}]}):
+        yield event
+        if message.get("tool_calls"):
+            calls = [{**call, "index": number} for number, call in enumerate(message.pop("tool_calls"))]
+            yield {**event, "choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": None}]}
+
+
 def _anthropic(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
     started = {**whole, "content": [], "stop_reason": None, "usage": {**whole["usage"], "output_tokens": 1}}
     yield {"type": "message_start", "message": started}
@@ -70,6 +82,23 @@ def _anthropic(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
     stop = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
     yield {"type": "message_delta", "delta": stop, "usage": {"output_tokens": whole["usage"]["output_tokens"]}}
     yield {"type": "message_stop"}
+
+
+def _cohere(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {"type": "message-start", "id": whole["id"], "delta": {"message": {"role": "assistant", "tool_calls": []}}}
+    for number, part in enumerate(whole["message"].get("content") or ()):
+        yield {"type": "content-start", "index": number, "delta": {"message": {"content": {**part, "text": ""}}}}
+        for piece in cut(part["text"]):
+            yield {"type": "content-delta", "index": number, "delta": {"message": {"content": {"text": piece}}}}
+        yield {"type": "content-end", "index": number}
+    for number, call in enumerate(whole["message"].get("tool_calls") or ()):
+        named = {**call, "function": {**call["function"], "arguments": ""}}
+        yield {"type": "tool-call-start", "index": number, "delta": {"message": {"tool_calls": named}}}
+        for piece in cut(call["function"]["arguments"]):
+            calls = {"function": {"arguments": piece}}
+            yield {"type": "tool-call-delta", "index": number, "delta": {"message": {"tool_calls": calls}}}
+        yield {"type": "tool-call-end", "index": number}
+    yield {"type": "message-end", "delta": {"finish_reason": whole["finish_reason"], "usage": whole["usage"]}}
 
 
 def _google(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:

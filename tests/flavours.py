@@ -10,19 +10,21 @@ from typing import Any
 
 import anthropic
 import boto3
+import cohere
 import groq
 import openai
 import pytest
 from botocore.config import Config
 from fake_provider import FakeProvider
 from google import genai
+from mistralai.client import Mistral
 
 import instructor
 from instructor import Mode
 
 Ask = Callable[..., Any]
-LIBRARY = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
-"""The HTTP library that the SDKs are built on: httpx, or what came after it."""
+LIBRARY = sys.modules[type(genai.Client(api_key="k")._api_client._httpx_client).__module__.partition(".")[0]]
+"""The HTTP library that Google's SDK is built on (other than aiohttp): httpx, or what came after it."""
 
 
 def openai_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
@@ -57,10 +59,27 @@ def groq_client(provider: FakeProvider, *, use_async: bool = False, key: str = "
 
 def bedrock_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
     """A client of AWS Bedrock that asks the fake provider; asynchronous ones ask it in threads."""
+    return instructor.from_bedrock(bedrock_sdk(provider.url, key), async_client=use_async, model="m", **kwargs)
+
+
+def bedrock_sdk(url: str, key: str = "k") -> Any:
+    """A client of boto3 that asks there, and once."""
     account = {"region_name": "r", "aws_access_key_id": key, "aws_secret_access_key": "s"}
     once = Config(retries={"total_max_attempts": 1})
-    sdk = boto3.client("bedrock-runtime", endpoint_url=provider.url, config=once, **account)
-    return instructor.from_bedrock(sdk, async_client=use_async, model="m", **kwargs)
+    return boto3.client("bedrock-runtime", endpoint_url=url, config=once, **account)
+
+
+def cohere_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
+    """A Cohere client that asks the fake provider."""
+    sdk = cohere.AsyncClientV2 if use_async else cohere.ClientV2
+    options = {"max_retries": 0, "log_warning_experimental_features": False}
+    return instructor.from_cohere(sdk(api_key=key, base_url=provider.url, **options), model="m", **kwargs)
+
+
+def mistral_client(provider: FakeProvider, *, use_async: bool = False, key: str = "k", **kwargs: Any) -> Any:
+    """A Mistral client that asks the fake provider."""
+    sdk = Mistral(api_key=key, server_url=f"{provider.url}/mistral")
+    return instructor.from_mistral(sdk, use_async=use_async, model="m", **kwargs)
 
 
 CLIENTS = {
@@ -70,6 +89,8 @@ CLIENTS = {
     "google": google_client,
     "groq": groq_client,
     "bedrock": bedrock_client,
+    "cohere": cohere_client,
+    "mistral": mistral_client,
 }
 
 

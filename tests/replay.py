@@ -100,7 +100,8 @@ def _body(response: Mapping[str, Any]) -> bytes:
 
 def _headers(response: Mapping[str, Any]) -> dict[str, str]:
     given = {name.lower(): value for name, value in response["headers"].items()}
-    return {"content-type": "application/json"} | {name: value for name, value in given.items() if name not in _HOP}
+    kind = "text/event-stream" if str(response.get("body")).startswith("data:") else "application/json"
+    return {"content-type": kind} | {name: value for name, value in given.items() if name not in _HOP}
 
 
 def recut(library: Any, size: int | None, **options: Any) -> Any:

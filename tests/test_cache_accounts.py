@@ -8,17 +8,23 @@ from collections.abc import Callable
 from typing import Any
 
 import anthropic
+import cohere
 import groq
+import httpx
+import httpx2
 import openai
 import pytest
+import writerai
+from cerebras.cloud import sdk as cerebras
 from fake_provider import FakeProvider, Say, fake_provider
 from google import genai
+from mistralai.client import Mistral
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
 import instructor
 from instructor import Mode
-from instructor.cache import AutoCache
+from instructor.cache import AutoCache, CacheWarning
 from instructor.providers import Provider
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Extract: John is 25"}], "model": "m"}
@@ -52,14 +58,45 @@ def google_sdk(provider: FakeProvider, *, api_key: str = "k", **options: Any) ->
     return genai.Client(api_key=api_key, http_options={"base_url": provider.url, **options})
 
 
+def writer_sdk(provider: FakeProvider, **kwargs: Any) -> writerai.Writer:
+    """Writer's own client of the fake provider."""
+    return writerai.Writer(**{"api_key": "k", "base_url": provider.url, "max_retries": 0, **kwargs})
+
+
+def cerebras_sdk(provider: FakeProvider, **kwargs: Any) -> cerebras.Cerebras:
+    """Cerebras's own client of the fake provider."""
+    options = {"api_key": "k", "base_url": provider.url, "max_retries": 0, "warm_tcp_connection": False}
+    return cerebras.Cerebras(**{**options, **kwargs})
+
+
+def cohere_sdk(provider: FakeProvider, *, api_key: Any = "k", http_client: Any = None) -> cohere.ClientV2:
+    """Cohere's own client of the fake provider."""
+    return cohere.ClientV2(api_key, base_url=provider.url, httpx_client=http_client, max_retries=0)
+
+
+def mistral_sdk(provider: FakeProvider, *, api_key: Any = "k", http_client: Any = None) -> Mistral:
+    """Mistral's own client of the fake provider."""
+    return Mistral(api_key, server_url=f"{provider.url}/mistral", client=http_client)
+
+
 GENERATED = {
     "openai": (openai_sdk, instructor.from_openai, openai.DefaultHttpxClient),
     "anthropic": (anthropic_sdk, instructor.from_anthropic, anthropic.DefaultHttpxClient),
     "groq": (groq_sdk, instructor.from_groq, groq.DefaultHttpxClient),
+    "writer": (writer_sdk, instructor.from_writer, writerai.DefaultHttpxClient),
+    "cerebras": (cerebras_sdk, instructor.from_cerebras, cerebras.DefaultHttpxClient),
 }
 """The SDKs that are made by one generator: their client, our factory, and the HTTP client that they take."""
 
+OTHERS = {
+    "cohere": (cohere_sdk, instructor.from_cohere, httpx.Client),
+    "mistral": (mistral_sdk, instructor.from_mistral, httpx2.Client),
+}
+"""The SDKs that take such a client, too, but no headers of their own."""
+
 every_generated = pytest.mark.parametrize(("sdk", "factory", "transport"), GENERATED.values(), ids=GENERATED.keys())
+EVERY = {**GENERATED, **OTHERS}
+every_transport = pytest.mark.parametrize(("sdk", "factory", "transport"), EVERY.values(), ids=EVERY.keys())
 
 
 # --- what is changed in place -------------------------------------------------------------------------------------
@@ -82,7 +119,7 @@ def test_default_headers_changed_in_place_are_another_account(
 
 
 @pytest.mark.fault("D6")
-@every_generated
+@every_transport
 def test_an_http_clients_headers_changed_in_place_are_another_account(
     provider: FakeProvider, sdk: Any, factory: Any, transport: Any
 ) -> None:
@@ -123,6 +160,49 @@ def calls_of(provider: FakeProvider, *clients: Any) -> int:
 
 
 @pytest.mark.fault("D6")
+@every_transport
+def test_a_key_is_an_account(provider: FakeProvider, sdk: Any, factory: Any, transport: Any) -> None:
+    """Clients with one key share their answers; those with another, or elsewhere, have their own."""
+    with fake_provider() as elsewhere:
+        places = [(provider, "one"), (provider, "two"), (provider, "two"), (elsewhere, "two")]
+        clients = [factory(sdk(place, api_key=key)) for place, key in places]
+
+        assert (calls_of(provider, *clients), elsewhere.calls) == (2, 1)
+    assert ["Bearer one", "Bearer two"] == [_key_sent(sent) for sent in provider.headers]
+
+
+def _key_sent(headers: dict[str, str]) -> str:
+    return headers.get("authorization") or f"Bearer {headers['x-api-key']}"
+
+
+@pytest.mark.fault("D6")
+def test_mistrals_key_changed_in_place_is_another_account(provider: FakeProvider) -> None:
+    """Its SDK keeps the key in an object, and sends what that holds now."""
+    sdk = mistral_sdk(provider)
+    client = instructor.from_mistral(sdk, cache=AutoCache())
+
+    for key in ("one", "two", "two", "one"):
+        sdk.sdk_configuration.security.api_key = key
+        client.create(User, **QUESTION)
+
+    assert ["Bearer one", "Bearer two"] == [sent["authorization"] for sent in provider.headers]
+
+
+@pytest.mark.fault("D6")
+@pytest.mark.parametrize(("sdk", "factory", "transport"), OTHERS.values(), ids=OTHERS.keys())
+def test_a_key_that_is_made_anew_has_no_name(provider: FakeProvider, sdk: Any, factory: Any, transport: Any) -> None:
+    """Nobody's answer is kept under a function that gives a key, unless a namespace says whose it is."""
+    client = factory(sdk(provider, api_key=lambda: "k"), cache=AutoCache())
+
+    with pytest.warns(CacheWarning, match="cache_namespace"):
+        client.create(User, **QUESTION)
+    for namespace in (None, "mine", "mine"):
+        client.create(User, **({"cache_namespace": namespace} if namespace else {}), **QUESTION)
+
+    assert provider.calls == 3
+
+
+@pytest.mark.fault("D6")
 @pytest.mark.parametrize(
     ("option", "one", "two"),
     [("headers", {"X-Tenant": "one"}, {"X-Tenant": "two"}), ("extra_body", {"labels": "one"}, {"labels": "two"})],
@@ -156,7 +236,7 @@ def key_of(client: Any) -> str:
 
 
 @pytest.mark.fault("D6")
-@every_generated
+@every_transport
 def test_an_http_clients_parameters_are_part_of_the_account(
     provider: FakeProvider, sdk: Any, factory: Any, transport: Any
 ) -> None:

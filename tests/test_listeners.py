@@ -16,7 +16,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from instructor import Mode
 from instructor.cache.completion import Kept, restore
-from instructor.dialects import anthropic, google, openai
+from instructor.dialects import anthropic, cohere, google, openai
 from instructor.dialects.base import Call, Reply
 from instructor.exceptions import ProviderError
 from instructor.providers import ROWS
@@ -421,6 +421,15 @@ def test_other_candidates_are_kept_and_not_heard():
 
 
 # All of them
+
+
+def test_cohere_ends_with_its_error():
+    """The last event says what went wrong, if something did."""
+    listener = cohere.Listener(Mode.TOOLS)
+
+    with pytest.raises(ProviderError, match="cohere: as told"):
+        listener.hear({"type": "message-end", "delta": {"finish_reason": "ERROR", "error": "as told"}})
+    assert not listener.ended
 
 
 @every_dialect

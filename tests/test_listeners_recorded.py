@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import json
 import ssl
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from operator import attrgetter
 from pkgutil import resolve_name
 from typing import Any, NamedTuple, get_args
 
 import anthropic
 import groq
+import httpx
+import httpx2
 import openai
 import pytest
+from cerebras.cloud import sdk as cerebras
+from cohere.core.api_error import ApiError
+from flavours import LIBRARY, bedrock_sdk
 from google import genai
+from mistralai.client.errors import SDKError
 from replay import RECORDED, Exchange, recorded, recut, replay_server, streams_in
 
 from instructor import Mode
 from instructor.cache.completion import Kept, keep, restore
 from instructor.dialects.base import Reply
+from instructor.drive import closed
 from instructor.endpoint import dialect_of
-from instructor.providers import BETA, ROWS, Row
+from instructor.providers import BETA, ROWS, Row, row_for, row_in
 
 if not RECORDED.is_dir():
     pytest.skip("the recorded traffic is not beside this checkout (../shared/recorded)", allow_module_level=True)
@@ -33,9 +41,20 @@ if not RECORDED.is_dir():
 FILES = (
     *("openai_chat", "groq", "anthropic", "google_genai", "vertexai", "vertexai_anthropic", "azure_openai", "cerebras"),
     *("deepseek", "fireworks", "gemini_openai_compat", "huggingface", "llamacpp", "mistral", "ollama", "openrouter"),
-    *("other_openai_compat", "perplexity", "together", "xai", "zai"),
+    *("other_openai_compat", "perplexity", "together", "xai", "zai", "cohere"),
 )
-APIS = {"chat": ROWS["openai"], "messages": ROWS["anthropic"], "generateContent": ROWS["google"]}
+APIS = {
+    "chat": ROWS["openai"],
+    "messages": ROWS["anthropic"],
+    "generateContent": ROWS["google"],
+    "v2/chat": ROWS["cohere"],
+}
+OWN = {
+    "groq": ROWS["groq"],
+    "mistral": ROWS["mistral"],
+    "cerebras": row_for(cerebras.Cerebras(api_key="k", warm_tcp_connection=False), ROWS["cerebras"]),
+}
+"""The providers who copy OpenAI's API and have an SDK of their own."""
 STREAMED = [
     {**exchange, "file": name}
     for name in FILES
@@ -44,12 +63,17 @@ STREAMED = [
 ]
 SIZES = (None, 7, 3, 1)
 ERRORS = (openai.APIError, anthropic.APIError, groq.APIError, genai.errors.APIError)
+ERRORS = (*ERRORS, cerebras.APIError, ApiError, SDKError)
 TRUST = ssl.create_default_context()  # read once: reading the certificates takes longer than the test
 HI = [{"role": "user", "content": "hi"}]
 QUESTIONS: dict[str, dict[str, Any]] = {
     "openai": {"model": "m", "messages": HI},
     "anthropic": {"model": "m", "messages": HI, "max_tokens": 9},
     "google": {"model": "m", "contents": "hi"},
+    "cohere": {"model": "m", "messages": HI},
+    "mistral": {"model": "m", "messages": HI},
+    "responses": {"model": "m", "input": "hi"},
+    "bedrock": {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "hi"}]}]},
 }
 
 CUT = {"5ec6985b0af099e8": "its stream stops before any reason to stop is given"}
@@ -67,7 +91,11 @@ def row_of(exchange: Exchange) -> Row:
     """The row of the API that an exchange speaks."""
     if "beta=true" in exchange["request"]["url"]:
         return BETA
-    return ROWS["groq"] if exchange["file"] == "groq" else APIS[exchange["api"]]
+    if exchange["api"] == "responses":
+        return row_in(ROWS["openai"], Mode.RESPONSES_TOOLS)
+    if exchange["api"] == "converse-stream":
+        return ROWS["bedrock"]
+    return OWN.get(exchange["file"]) or APIS[exchange["api"]]
 
 
 class Wire:
@@ -82,14 +110,28 @@ class Wire:
         """The SDK's client, at the exchange's address, to whom answers come in pieces of so many bytes."""
         row, url = row_of(exchange), self.server.at(exchange)
         if row.dialect == "google":
-            args = {"transport": recut(library_of(openai.DefaultHttpxClient), size, verify=TRUST), "verify": TRUST}
+            args = {"transport": recut(LIBRARY, size, verify=TRUST), "verify": TRUST}
             http = {"base_url": url, "client_args": args, "async_client_args": args}
             with genai.Client(api_key="k", http_options=http) as client:
                 yield client
+        elif row.dialect == "bedrock":  # boto3 has no transport that could be told to cut
+            with closing(bedrock_sdk(url)) as client:
+                yield client
         else:
-            sdk = importlib.import_module(row.sdk)
-            http = self._http(sdk.DefaultAsyncHttpxClient if awaits else sdk.DefaultHttpxClient, size, fresh=awaits)
-            yield getattr(sdk, row.clients[awaits])(base_url=url, api_key="k", max_retries=0, http_client=http)
+            yield self._made(row, url, self._http(http_of(row, awaits=awaits), size, fresh=awaits), awaits=awaits)
+
+    def _made(self, row: Row, url: str, http: Any, *, awaits: bool) -> Any:
+        make = getattr(importlib.import_module(row.sdk), row.clients[awaits])
+        match row.sdk:
+            case "cohere":
+                return make(base_url=url, api_key="k", max_retries=0, httpx_client=http)
+            case "mistralai.client":
+                made = make(server_url=url, api_key="k", **{"async_client" if awaits else "client": http})
+                made.sdk_configuration.async_client_supplied = False  # so that it is closed with the other
+                return made
+            case sdk:
+                more = {"warm_tcp_connection": False} if sdk.startswith("cerebras") else {}
+                return make(base_url=url, api_key="k", max_retries=0, http_client=http, **more)
 
     def _http(self, kind: Any, size: int | None, *, fresh: bool) -> Any:
         """A client of the SDK's HTTP library, kept for the next exchange unless its event loop ends before."""
@@ -103,7 +145,8 @@ class Wire:
         """What the SDK makes of the stream."""
         row = row_of(exchange)
         with self.sdk(exchange, size) as client:
-            return list(attrgetter((row.streams or row.calls)[0])(client)(**question(row)))
+            stream = attrgetter((row.streams or row.calls)[0])(client)(**question(row))
+            return list(stream["stream"] if row.dialect == "bedrock" else stream)
 
     def awaited(self, exchange: Exchange, size: int | None = None) -> list[Any]:
         """The same, asynchronously."""
@@ -111,12 +154,21 @@ class Wire:
 
         async def main():
             with self.sdk(exchange, size, awaits=True) as client:
-                stream = await attrgetter((row.streams or row.calls)[1])(client)(**question(row))
-                events = [event async for event in stream]
-                await (client.aio.aclose() if row.dialect == "google" else client.close())
+                stream = attrgetter((row.streams or row.calls)[1])(client)(**question(row))
+                events = [event async for event in (await stream if inspect.isawaitable(stream) else stream)]
+                await closed(client)
                 return events
 
         return asyncio.run(main())
+
+
+def http_of(row: Row, *, awaits: bool) -> Any:
+    """The client of an HTTP library that an SDK is used to."""
+    library = {"cohere": httpx, "mistralai.client": httpx2}.get(row.sdk)
+    if library:
+        return library.AsyncClient if awaits else library.Client
+    sdk = importlib.import_module(row.sdk)
+    return sdk.DefaultAsyncHttpxClient if awaits else sdk.DefaultHttpxClient
 
 
 def library_of(kind: Any) -> Any:
@@ -307,4 +359,4 @@ def test_counts():
     assert COUNTS == Counter(each["api"] for each in STREAMED)
 
 
-COUNTS = {"chat": 158, "messages": 24, "generateContent": 27}
+COUNTS = {"chat": 158, "messages": 24, "generateContent": 27, "v2/chat": 10}

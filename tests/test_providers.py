@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import operator
 import os
 import subprocess
 import sys
@@ -18,9 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anthropic
+import cohere
 import groq
 import openai
 import pytest
+from cerebras.cloud.sdk import AsyncCerebras, Cerebras
+from cerebras.cloud.sdk.types.chat.chat_completion import ChatCompletionResponse
 from fake_provider import FakeProvider
 from flavours import CLIENTS, LIBRARY, ask
 from google import genai
@@ -73,6 +77,9 @@ TABLE = {
     "cerebras": Expected(Provider.CEREBRAS, ("CEREBRAS_API_KEY",)),
     "ollama": Expected(Provider.OLLAMA, ()),
     "groq": Expected(Provider.GROQ, ("GROQ_API_KEY",), "/openai/v1/chat/completions"),
+    "cohere": Expected(Provider.COHERE, ("CO_API_KEY",), "/v2/chat"),
+    "mistral": Expected(Provider.MISTRAL, ("MISTRAL_API_KEY",)),
+    "writer": Expected(Provider.WRITER, ("WRITER_API_KEY",), "/v1/chat"),
     # Anthropic's SDK has taken to the other header, Google's to another version of the path.
     "anthropic": Expected(
         Provider.ANTHROPIC, ("ANTHROPIC_API_KEY",), "/v1/messages", headers=("authorization", "x-api-key")
@@ -81,10 +88,20 @@ TABLE = {
         Provider.GENAI, ("GOOGLE_API_KEY", "GEMINI_API_KEY"), "/models/m:generateContent", headers=("x-goog-api-key",)
     ),
 }
-SPEAKS_OPENAI = [name for name in TABLE if name not in {"anthropic", "google"}]
-COPIES_OPENAI = [name for name in SPEAKS_OPENAI if name not in {"openai", "groq"}]
+OWN_SDK = {"openai", "groq", "anthropic", "google", "cohere", "mistral", "writer"}
+COPIES_OPENAI = [name for name in TABLE if name not in OWN_SDK]
 NEEDS_KEY = [name for name in TABLE if TABLE[name].key_env]
-SDKS = ["openai", "groq", "anthropic", "google"]
+SDKS = [name for name in TABLE if name in OWN_SDK]
+
+ONE_TOOL = {"groq", "perplexity", "fireworks", "cohere", "mistral", "writer"}
+
+
+def modes_of(name: str) -> set[Mode]:
+    """The modes that a provider knows."""
+    lacks = {Mode.PARALLEL_TOOLS} if name in ONE_TOOL else set()
+    lacks |= {Mode.JSON} if name == "writer" else set()
+    return CORE - lacks - (set() if name in {"openai", "azure_openai"} else {Mode.RESPONSES_TOOLS})
+
 
 every_row = pytest.mark.parametrize("name", TABLE)
 every_sdk = pytest.mark.parametrize("name", SDKS)
@@ -94,7 +111,7 @@ sync_and_async = pytest.mark.parametrize("async_client", [False, True], ids=["sy
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch):
     """No key and no address of anybody, but those that a test sets."""
-    prefixes = (*(name.upper() for name in ROWS), "AZURE", "GEMINI", "GOOGLE")
+    prefixes = (*(name.upper() for name in ROWS), "AZURE", "CO_", "GEMINI", "GOOGLE")
     for variable in [variable for variable in os.environ if variable.startswith(prefixes)]:
         monkeypatch.delenv(variable)
 
@@ -103,7 +120,7 @@ def connect(name: str, fake: FakeProvider, **kwargs: Any) -> Any:
     """The client of a row, asking the fake provider."""
     # Google's SDK asks over aiohttp where another one brought that along, and that opens again what was closed.
     over_it = {"http_options": {"async_client_args": {"transport": LIBRARY.AsyncHTTPTransport()}}}
-    retries = over_it if name == "google" else {"max_retries": 0}
+    retries = {"google": over_it, "mistral": {}}.get(name, {"max_retries": 0})
     return instructor.from_provider(f"{name}/m", base_url=fake.url, **retries, **{"api_key": "key-1", **kwargs})
 
 
@@ -177,8 +194,12 @@ def test_what_the_user_says_of_the_account_is_sent(name, provider):
     assert (sent["openai-organization"], sent["openai-project"], sent["x-mine"]) == ("org-1", "proj-1", "mine-1")
 
 
-@every_row
-@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.TOOLS_STRICT, Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON])
+PLAIN_MODES = [Mode.TOOLS, Mode.TOOLS_STRICT, Mode.JSON, Mode.JSON_SCHEMA, Mode.MD_JSON]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [(name, mode) for name in TABLE for mode in PLAIN_MODES if mode in modes_of(name)]
+)
 def test_the_mode_is_honoured(name, mode, provider):
     """`mode=` decides whether a request carries tools, for every row."""
     client = connect(name, provider, mode=mode)
@@ -201,6 +222,13 @@ def test_the_mode_of_a_row(model, mode, provider):
     assert mode is client.mode
 
 
+TIMEOUTS = {
+    "google": "_api_client._http_options.timeout",
+    "cohere": "_client_wrapper._timeout",
+    "mistral": "sdk_configuration.timeout_ms",
+}
+
+
 @every_row
 def test_the_timeout_goes_to_the_sdk(name, provider):
     """`timeout=` is the SDK client's for every row, and no part of a request."""
@@ -208,8 +236,8 @@ def test_the_timeout_goes_to_the_sdk(name, provider):
 
     ask(client, response_model=User, messages=QUESTION)
 
-    held = client.client._api_client._http_options.timeout / 1000 if name == "google" else client.client.timeout
-    assert held == 12.5
+    held = operator.attrgetter(TIMEOUTS.get(name, "timeout"))(client.client)
+    assert (12500 if name in {"google", "mistral"} else 12.5) == held
     assert "timeout" not in client.kwargs
     assert "timeout" not in provider.requests[0]
 
@@ -335,6 +363,9 @@ MISSING = """
 NO_SDK = {
     "anthropic": ("anthropic", 'pip install "instructor[anthropic]"'),
     "groq": ("groq", 'pip install "instructor[groq]"'),
+    "cohere": ("cohere", 'pip install "instructor[cohere]"'),
+    "mistral": ("mistralai", 'pip install "instructor[mistral]"'),
+    "writer": ("writerai", 'pip install "instructor[writer]"'),
     "google": ("google.genai", 'pip install "instructor[google-genai]"'),
     "litellm": ("litellm", 'pip install "instructor[litellm]"'),
     "openai": ("openai", "pip install openai"),
@@ -344,11 +375,15 @@ NO_SDK = {
 
 def _without(module: str, call: str) -> str:
     """What a process prints that cannot import `module`."""
-    code = textwrap.dedent(MISSING.format(module=module, call=call))
-    root = Path(instructor.__file__).parents[1]
+    return _printed(textwrap.dedent(MISSING.format(module=module, call=call)))
+
+
+def _printed(code: str, *places: Path) -> str:
+    """What a process prints that finds its modules in these places first."""
+    places = (*places, Path(instructor.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))},
         capture_output=True,
         text=True,
         check=False,
@@ -365,7 +400,38 @@ def test_a_missing_sdk_is_named(name):
     assert command in _without(module, f"instructor.from_provider('{name}/m', api_key='k')")
 
 
-@pytest.mark.parametrize("name", ["anthropic", "groq", "google"])
+OLDER = """
+    import instructor
+    client = instructor.from_provider("mistral/m", api_key="k", base_url="http://127.0.0.1:9", timeout=2)
+    print(vars(client.client), client.endpoint.row.completion)
+"""
+OLDER_SDK = {
+    "__init__": "from .sdk import Mistral",
+    "client": "",
+    "sdk": """
+class Mistral:
+    def __init__(self, api_key=None, server_url=None, timeout_ms=None):
+        self.told = [api_key, server_url, timeout_ms]
+
+    class chat:
+        def complete(**kwargs): ...
+""",
+}
+
+
+def test_mistrals_older_sdk_has_its_client_elsewhere(tmp_path):
+    """What of mistralai 1 lies in other places than in later versions is found there."""
+    (tmp_path / "mistralai").mkdir()
+    for name, text in OLDER_SDK.items():
+        (tmp_path / "mistralai" / f"{name}.py").write_text(text)
+
+    printed = _printed(textwrap.dedent(OLDER), tmp_path)
+
+    expected = "{'told': ['k', 'http://127.0.0.1:9', 2000]} mistralai.models:ChatCompletionResponse"
+    assert expected == printed.strip()
+
+
+@pytest.mark.parametrize("name", ["anthropic", "groq", "google", "cohere", "mistral", "writer"])
 def test_a_factory_without_its_sdk_says_so(name):
     """A factory that is given something while its SDK is not installed says what to type."""
     module, command = NO_SDK[name]
@@ -374,13 +440,7 @@ def test_a_factory_without_its_sdk_says_so(name):
     assert command in _without(module, f"instructor.from_{factory}(object())")
 
 
-def modes_of(name: str) -> set[Mode]:
-    """The modes that a provider knows."""
-    parallel = {Mode.PARALLEL_TOOLS} if name in {"groq", "perplexity"} else set()
-    return CORE - parallel - (set() if name in {"openai", "azure_openai"} else {Mode.RESPONSES_TOOLS})
-
-
-@pytest.mark.parametrize("name", ["groq", "fireworks", "perplexity"])
+@pytest.mark.parametrize("name", sorted(ONE_TOOL))
 def test_a_provider_may_lack_a_mode_of_its_dialect(name):
     """A provider that copies OpenAI's API, but not all of it, refuses the mode that it lacks."""
     with pytest.raises(ModeError, match=f"'PARALLEL_TOOLS' is not supported by '{name}'"):
@@ -460,6 +520,11 @@ WRONG_CLIENTS = [
     (instructor.from_bedrock, openai.OpenAI(api_key="k")),
     (instructor.from_vertexai, openai.OpenAI(api_key="k")),
     (instructor.from_xai, openai.OpenAI(api_key="k")),
+    (instructor.from_cohere, cohere.Client(api_key="k")),
+    (instructor.from_mistral, openai.OpenAI(api_key="k")),
+    (instructor.from_writer, openai.OpenAI(api_key="k")),
+    (instructor.from_cerebras, groq.Groq(api_key="k")),
+    (instructor.from_openai, Cerebras(api_key="k", warm_tcp_connection=False)),
     (instructor.from_litellm, object()),
     (instructor.from_litellm, None),
 ]
@@ -490,6 +555,19 @@ def test_factories_for_the_providers_that_copy_openai(name, async_client, provid
     assert {client.provider for client in clients} == {TABLE[name].provider}
     assert {client.mode for client in clients} == {ROWS[name].mode}
     assert [request["model"] for request in provider.requests] == ["m", "m"]
+
+
+@sync_and_async
+def test_a_provider_may_have_an_sdk_of_its_own_besides(async_client, provider):
+    """Cerebras is asked through the client that is given, its own SDK's or OpenAI's; the completion is that SDK's."""
+    sdk = (AsyncCerebras if async_client else Cerebras)(api_key="k", base_url=provider.url, warm_tcp_connection=False)
+    client, cache = instructor.from_cerebras(sdk, model="m"), AutoCache()
+
+    answers = [ask(client, response_model=User, messages=QUESTION, cache=cache) for _ in range(2)]
+
+    assert [User(name="John", age=25)] * 2 == answers
+    assert {ChatCompletionResponse} == {type(answer._raw_response) for answer in answers}
+    assert (provider.calls, client.provider) == (1, Provider.CEREBRAS)
 
 
 @sync_and_async

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import ssl
-import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -14,14 +13,19 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import anthropic
-import boto3
+import cohere
 import groq
+import httpx
 import openai
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
+from cerebras.cloud import sdk as cerebras
+from cohere.core.api_error import ApiError
+from flavours import LIBRARY, bedrock_sdk
 from google import genai
 from google.oauth2.credentials import Credentials
+from mistralai.client import Mistral
+from mistralai.client.errors import SDKError
 from pydantic import BaseModel, ValidationError
 from replay import RECORDED, Exchange, model_of, recorded, recut, replay_server
 
@@ -71,8 +75,7 @@ def _anthropic(url, *, awaits):
 
 
 def _genai(url, *, awaits, **account):
-    library = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
-    over_it = {"verify": TRUST, "transport": recut(library, None, verify=TRUST)}  # and not over aiohttp, if it is there
+    over_it = {"verify": TRUST, "transport": recut(LIBRARY, None, verify=TRUST)}  # and not over aiohttp, if it is there
     http = {"client_args": {"verify": TRUST}, "async_client_args": over_it}
     return genai.Client(**account or {"api_key": "k"}, http_options={"base_url": url, **http})
 
@@ -88,10 +91,22 @@ def _anthropic_vertex(url, *, awaits):
     return made(base_url=f"{url}/v1", max_retries=0, http_client=http, **account)
 
 
-def _bedrock(url, *, awaits):
-    account = {"region_name": "r", "aws_access_key_id": "k", "aws_secret_access_key": "s"}
-    once = Config(retries={"total_max_attempts": 1})
-    return boto3.client("bedrock-runtime", endpoint_url=url, config=once, **account)
+def _cerebras(url, *, awaits):
+    kind = cerebras.DefaultAsyncHttpxClient if awaits else cerebras.DefaultHttpxClient
+    made = cerebras.AsyncCerebras if awaits else cerebras.Cerebras
+    http = kind(verify=TRUST)
+    return made(base_url=url, api_key="k", max_retries=0, http_client=http, warm_tcp_connection=False)
+
+
+def _cohere(url, *, awaits):
+    http = (httpx.AsyncClient if awaits else httpx.Client)(verify=TRUST)
+    made = cohere.AsyncClientV2 if awaits else cohere.ClientV2
+    quiet = {"max_retries": 0, "log_warning_experimental_features": False}
+    return made(base_url=url, api_key="k", httpx_client=http, **quiet)
+
+
+def _mistral(url, *, awaits):
+    return Mistral(server_url=url, api_key="k")  # it would not close what it is given
 
 
 OPENAI = Talk(
@@ -134,11 +149,29 @@ VERTEXAI = GOOGLE._replace(
     wrap=lambda sdk, mode, *, awaits: instructor.from_vertexai(sdk, mode=mode, use_async=awaits),
 )
 BEDROCK = Talk(
-    sdk=_bedrock,
+    sdk=lambda url, *, awaits: bedrock_sdk(url),  # noqa: PLW0108  boto3 is never awaited
     wrap=lambda sdk, mode, *, awaits: instructor.from_bedrock(sdk, mode=mode, async_client=awaits),
     bare=lambda sdk: sdk.converse,
     problem=ClientError,
     code=lambda error: error.response["ResponseMetadata"]["HTTPStatusCode"],
+)
+CEREBRAS = Talk(
+    sdk=_cerebras,
+    wrap=lambda sdk, mode, *, awaits: instructor.from_cerebras(sdk, mode=mode),
+    bare=lambda sdk: sdk.chat.completions.create,
+    problem=cerebras.APIStatusError,
+)
+COHERE = Talk(
+    sdk=_cohere,
+    wrap=lambda sdk, mode, *, awaits: instructor.from_cohere(sdk, mode=mode),
+    bare=lambda sdk: sdk.chat,
+    problem=ApiError,
+)
+MISTRAL = Talk(
+    sdk=_mistral,
+    wrap=lambda sdk, mode, *, awaits: instructor.from_mistral(sdk, mode=mode, use_async=awaits),
+    bare=lambda sdk: sdk.chat.complete,
+    problem=SDKError,
 )
 TALKS = {
     "openai_chat": OPENAI,
@@ -149,11 +182,14 @@ TALKS = {
     "vertexai": VERTEXAI,
     "vertexai_anthropic": ANTHROPIC._replace(sdk=_anthropic_vertex),
     "bedrock": BEDROCK,
+    "cerebras": CEREBRAS,
+    "cohere": COHERE,
+    "mistral": MISTRAL,
 }
 
-EXCHANGES = [
-    {**exchange, "file": name} for name in TALKS for exchange in recorded(name) if exchange.get("api") != "invoke"
-]
+OLD = {"invoke", "v1/chat"}
+"""The APIs that Bedrock's `converse` and Cohere's newer client took the place of."""
+EXCHANGES = [{**each, "file": name} for name in TALKS for each in recorded(name) if each.get("api") not in OLD]
 
 IMITATORS = (
     *("azure_openai", "bedrock_openai_compat", "cerebras", "cloudflare", "deepseek", "fireworks"),
@@ -161,7 +197,7 @@ IMITATORS = (
     *("perplexity", "together", "xai", "zai"),
 )
 IMITATED = [
-    {**exchange, "file": name}
+    {**exchange, "file": f"openai/{name}"}
     for name in IMITATORS
     for exchange in recorded(name)
     if exchange["api"] in {"chat", "responses"}
@@ -620,6 +656,35 @@ COUNTS = {
         "text": 1,
         "tool_call": 2,
         "truncated": 2,
+    },
+    "cerebras": {
+        "error": 3,
+        "json_mode": 2,
+        "json_schema": 1,
+        "multimodal": 1,
+        "prose_with_tools_offered": 2,
+        "tool_call": 4,
+        "truncated": 1,
+    },
+    "cohere": {
+        "error": 5,
+        "json_mode": 3,
+        "json_schema": 1,
+        "multimodal": 2,
+        "prose_with_tools_offered": 1,
+        "text": 1,
+        "tool_call": 8,
+        "truncated": 2,
+    },
+    "mistral": {
+        "error": 5,
+        "json_mode": 4,
+        "json_schema": 4,
+        "multimodal": 2,
+        "prose_with_tools_offered": 3,
+        "text": 1,
+        "tool_call": 6,
+        "truncated": 4,
     },
 }
 

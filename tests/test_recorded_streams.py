@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from contextlib import closing
 from pkgutil import resolve_name
 from typing import Any
 
@@ -16,14 +15,16 @@ import pytest
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ValidationError
 from replay import Exchange, model_of, recorded, replay_server, streams_in
-from test_listeners_recorded import CUT, ERRORS, FILES, SIZES, Wire
+from test_listeners_recorded import CUT, ERRORS, FILES, SIZES, Wire, row_of
 from test_recorded import (
     ANTHROPIC,
-    BARE,
     BEDROCK,
     BETA,
+    CEREBRAS,
+    COHERE,
     GOOGLE,
     GROQ,
+    MISTRAL,
     OPENAI,
     RESPONSES,
     STRUCTURED,
@@ -45,9 +46,9 @@ from instructor.exceptions import (
     ResponseParsingError,
 )
 
-APIS = {"chat": OPENAI, "responses": RESPONSES, "messages": ANTHROPIC, "generateContent": GOOGLE}
+APIS = {"chat": OPENAI, "responses": RESPONSES, "messages": ANTHROPIC, "generateContent": GOOGLE, "v2/chat": COHERE}
 APIS["converse-stream"] = BEDROCK
-WORDS = {"chat": "openai_chat", "responses": "openai_responses", "messages": "anthropic", "converse-stream": "bedrock"}
+OWN = {"groq": GROQ, "mistral": MISTRAL, "cerebras": CEREBRAS}
 STREAMED = [
     {**exchange, "file": name}
     for name in (*FILES, "openai_responses", "bedrock_openai_compat", "bedrock")
@@ -60,25 +61,12 @@ def talk_of(exchange: Exchange) -> Talk:
     """The way to ask in the API that an exchange speaks."""
     if "beta=true" in exchange["request"]["url"]:
         return BETA
-    return GROQ if exchange["file"] == "groq" else APIS[exchange["api"]]
+    return OWN.get(exchange["file"]) or APIS[exchange["api"]]
 
 
 def kind_of(exchange: Exchange) -> str:
     """The SDK's class of what the exchange would have been, had it come whole."""
-    if exchange["file"] == "groq":
-        return "groq.types.chat:ChatCompletion"
-    if "beta=true" in exchange["request"]["url"]:
-        return "anthropic.types.beta:BetaMessage"
-    return KINDS[exchange["api"]]
-
-
-KINDS = {
-    "chat": "openai.types.chat:ChatCompletion",
-    "responses": "openai.types.responses:Response",
-    "messages": "anthropic.types:Message",
-    "generateContent": "google.genai.types:GenerateContentResponse",
-    "converse-stream": "builtins:dict",
-}
+    return row_of(exchange).completion
 
 
 def called(exchange: Exchange) -> dict[str, Any]:
@@ -150,7 +138,7 @@ class Streamer:
         self, exchange: Exchange, mode: Mode, method: str, model: Any, *, size=None, awaits=False, **more: Any
     ) -> Any:
         """What a client gives: the items of a stream, as a list, or an answer."""
-        with self._sdk(exchange, size, awaits=awaits) as sdk:
+        with self.wire.sdk(exchange, size, awaits=awaits) as sdk:
             client = talk_of(exchange).wrap(sdk, mode, awaits=awaits)
             question = {**question_of(exchange), "response_model": model, **more}
             if not awaits:
@@ -158,21 +146,9 @@ class Streamer:
                 return given if method == WHOLE else list(given)
             return asyncio.run(_awaited(client, method, question))
 
-    def _sdk(self, exchange: Exchange, size: int | None, *, awaits: bool) -> Any:
-        if exchange["api"] == "converse-stream":  # boto3 has no transport that could be told to cut
-            return closing(BEDROCK.sdk(self.wire.server.at(exchange), awaits=awaits))
-        api = "chat" if exchange["api"] == "responses" else exchange["api"]  # one client for both
-        return self.wire.sdk({**exchange, "api": api}, size, awaits=awaits)
-
     def bare(self, exchange: Exchange) -> list[Any]:
         """The events that the SDK alone makes of the same bytes."""
-        with self._sdk(exchange, None, awaits=False) as sdk:
-            question = BARE[WORDS.get(exchange["api"], "google_genai")]
-            if exchange["api"] == "generateContent":
-                return list(sdk.models.generate_content_stream(**question))
-            if exchange["api"] == "converse-stream":
-                return list(sdk.converse_stream(**question)["stream"])
-            return list(talk_of(exchange).bare(sdk)(**question, stream=True))
+        return self.wire.events(exchange)
 
 
 WHOLE = "create_with_completion"
@@ -438,8 +414,25 @@ COUNTS = {
         "truncated": 2,
     },
     "converse-stream": {"error": 1, "refusal": 1, "tool_call": 3},
+    "v2/chat": {
+        "error": 2,
+        "json_mode": 2,
+        "json_schema": 1,
+        "multimodal": 1,
+        "prose_with_tools_offered": 1,
+        "text": 1,
+        "tool_call": 1,
+        "truncated": 1,
+    },
 }
-STRUCTURED_COUNTS = {"chat": 77, "responses": 26, "messages": 12, "generateContent": 19, "converse-stream": 3}
+STRUCTURED_COUNTS = {
+    "chat": 77,
+    "responses": 26,
+    "messages": 12,
+    "generateContent": 19,
+    "v2/chat": 4,
+    "converse-stream": 3,
+}
 """How many hold what was asked for; of the others of those kinds, three do not fit and one was cut off."""
 
 
@@ -448,7 +441,7 @@ def test_counts():
     assert streams_in(APIS) == {each["id"] for each in STREAMED}
     assert COUNTS == {api: Counter(x["kind"] for x in STREAMED if x["api"] == api) for api in APIS}
     assert STRUCTURED_COUNTS == Counter(x["api"] for x in STREAMED if structured(x))
-    assert sum(map(cut_off, STREAMED)) == 39
-    assert sum(answered(x) and whole(x) for x in STREAMED) == 181
+    assert sum(map(cut_off, STREAMED)) == 40
+    assert sum(answered(x) and whole(x) for x in STREAMED) == 188
     assert len([x for x in STREAMED if not fits(x)]) == 3
     assert set(LISTS) <= {x["id"] for x in STREAMED}

@@ -48,8 +48,8 @@ def _tell(messages: list[Any], text: str) -> list[Any]:
     return [{"role": "system", "content": text}, *messages]
 
 
-# OpenRouter has errors, DeepSeek a lack of resources: what is there is not the whole answer.
-_CUT: dict[str, Finish] = dict.fromkeys(("length", "error", "insufficient_system_resource"), "length")
+# OpenRouter has errors, DeepSeek a lack of resources, Mistral the model's own length: there is more to say.
+_CUT: dict[str, Finish] = dict.fromkeys(("length", "error", "insufficient_system_resource", "model_length"), "length")
 _FINISH: dict[str, Finish] = {**_CUT, "content_filter": "refusal"}
 
 
