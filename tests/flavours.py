@@ -23,7 +23,7 @@ import instructor
 from instructor import Mode
 
 Ask = Callable[..., Any]
-LIBRARY = sys.modules[type(genai.Client(api_key="k")._api_client._httpx_client).__module__.partition(".")[0]]
+LIBRARY = sys.modules[type(genai.Client(api_key="k")._api_client._httpx_client).__mro__[1].__module__.partition(".")[0]]
 """The HTTP library that Google's SDK is built on (other than aiohttp): httpx, or what came after it."""
 
 

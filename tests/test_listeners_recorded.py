@@ -145,8 +145,9 @@ class Wire:
         """What the SDK makes of the stream."""
         row = row_of(exchange)
         with self.sdk(exchange, size) as client:
-            stream = attrgetter((row.streams or row.calls)[0])(client)(**question(row))
-            return list(stream["stream"] if row.dialect == "bedrock" else stream)
+            if row.dialect == "bedrock":
+                return list(client.converse_stream(**question(row))["stream"])
+            return list(attrgetter((row.streams or row.calls)[0])(client)(**question(row)))
 
     def awaited(self, exchange: Exchange, size: int | None = None) -> list[Any]:
         """The same, asynchronously."""

@@ -566,6 +566,9 @@ PLACES = {
     "anthropic": lambda body: body["messages"][0]["content"],
     "responses": lambda body: body["input"][0]["content"],
     "google": lambda body: body["contents"][0]["parts"],
+    "bedrock": lambda body: body["messages"][0]["content"],
+    "cohere": lambda body: body["messages"][0]["content"],
+    "mistral": lambda body: body["messages"][0]["content"],
 }
 
 

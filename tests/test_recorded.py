@@ -8,7 +8,6 @@ import re
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -32,6 +31,7 @@ from replay import RECORDED, Exchange, model_of, recorded, recut, replay_server
 import instructor
 from instructor import Mode
 from instructor.cache import AutoCache, stats
+from instructor.drive import close
 from instructor.exceptions import (
     IncompleteOutputException,
     InstructorRetryException,
@@ -272,8 +272,11 @@ class Asker:
         """What the SDK alone makes of the same bytes, asked as we asked it or in as few words as it takes."""
         talk = talk_of(exchange)
         question = self.sent or BARE.get(exchange["file"], BARE["openai_chat"])
-        with closing(talk.sdk(self.server.at(exchange), awaits=False)) as sdk:
+        sdk = talk.sdk(self.server.at(exchange), awaits=False)
+        try:
             completion = talk.bare(sdk)(**question)
+        finally:
+            close(sdk)
         self.requests.pop()
         return completion
 

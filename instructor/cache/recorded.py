@@ -87,7 +87,7 @@ class RecordedCache(BaseCache):
         _check(text, self._path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         new = self._path.with_suffix(f".{os.getpid()}.new")
-        new.write_bytes(f"{text}\n".encode())  # half a surrogate pair as JSON escapes it
+        new.write_bytes(f"{text}\n".encode(errors="backslashreplace"))  # half a surrogate pair as JSON escapes it
         new.replace(self._path)
 
 
