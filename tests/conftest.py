@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from fake_provider import FakeProvider, fake_provider
 
+pytest_plugins = ["faults_table"]
+
 
 @pytest.fixture
 def provider() -> Iterator[FakeProvider]:
