@@ -43,7 +43,9 @@ class CacheFile:
         """
         self._own_directory()
         with self._lock():
-            if not os.path.lexists(self.path):
+            try:
+                Path(self.path).lstat()
+            except FileNotFoundError:  # nothing else: what just cannot be seen must not be written over
                 self._begin()
             self._own_files()
             reading = "ro" if self.log()[1] else "ro&immutable=1"
