@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
+import logging
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -24,7 +29,7 @@ from pydantic import BaseModel
 
 import instructor
 from instructor import Mode
-from instructor.cache import AutoCache, CacheWarning
+from instructor.cache import AutoCache, CacheWarning, DiskCache
 from instructor.providers import Provider
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Extract: John is 25"}], "model": "m"}
@@ -446,3 +451,42 @@ def test_threads_that_switch_the_account_of_one_client_never_mix(provider: FakeP
 
     assert [("ann's", "Ann"), ("bob's", "Bob")] == sorted(set(answers))
     assert (len(answers), provider.calls) == (6, 2)
+
+
+# --- D7: what a key tells of a credential ---------------------------------------------------------------------------
+
+
+@pytest.mark.fault("D7")
+def test_a_credential_is_nowhere_to_be_read(provider: FakeProvider, tmp_path: Path, caplog: Any) -> None:
+    """Neither it nor a plain digest of it is in a key, in a file or in the log."""
+    caplog.set_level(logging.DEBUG)
+    secret = "sk-tiny-7391"
+    cache = DiskCache(tmp_path / "cache")
+    with openai_sdk(provider, api_key=secret) as sdk:
+        client = instructor.from_openai(sdk, cache=cache)
+        for _ in range(2):
+            client.create(response_model=User, **QUESTION)
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "cache").iterdir())
+    told = kept + "".join([*cache, *(record.getMessage() for record in caplog.records), repr(cache)]).encode()
+    cache.close()
+    spelled = [text.encode() for text in (secret, f"Bearer {secret}")]
+    digests = [hashlib.new(name, text).digest() for name in ("md5", "sha1", "sha256", "blake2b") for text in spelled]
+    forms = [form for digest in digests for form in (digest, digest.hex().encode(), base64.b64encode(digest))]
+
+    assert len(list(cache)) == 1
+    assert [form for form in [*spelled, *forms] if form in told] == []
+
+
+@pytest.mark.fault("D7")
+def test_a_credential_that_is_short_is_dear_to_guess(provider: FakeProvider) -> None:
+    """Who has a key and knows all else of the question works a millisecond or more for each guess."""
+    endpoints = []
+    for number in range(20):
+        with openai_sdk(provider, api_key=f"{number:04}") as sdk:
+            endpoints.append(instructor.from_openai(sdk).endpoint)
+
+    start = time.thread_time()
+    scopes = {endpoint.scope(None) for endpoint in endpoints}
+    took = time.thread_time() - start
+
+    assert (len(scopes), took / 20 > 0.001) == (20, True)

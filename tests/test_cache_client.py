@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from fake_provider import FakeProvider
 from flavours import CLIENTS, ask, openai_client
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 import instructor
 from instructor.cache import AutoCache, BaseCache, CacheWarning, DiskCache, stats
+from instructor.hooks import HookName
 
 QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "Extract: John is 25"}]}
 sync_and_async = pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
@@ -148,6 +149,7 @@ def test_a_ttl_that_is_no_time_costs_nothing(provider: FakeProvider, bad: Any) -
     assert 0 == provider.calls
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_a_ttl_runs_out(provider: FakeProvider, tmp_path: Path, kind: str) -> None:
     """Fractions of a second count."""
@@ -215,6 +217,50 @@ def test_a_broken_store_costs_a_miss_and_one_warning(
     assert [CacheWarning] == [warning.category for warning in caught]
     assert stats(cache).errors >= 1
     assert 1 == provider.calls
+
+
+@pytest.mark.fault("E6")
+@sync_and_async
+def test_what_listeners_hear(provider: FakeProvider, use_async: bool) -> None:
+    """A miss tells of the call and of the store, a hit of nothing but the hit, a store that fails of each failure."""
+    heard: list[str] = []
+
+    def told(cache: BaseCache) -> list[str]:
+        client = openai_client(provider, use_async=use_async, cache=cache)
+        for name in HookName:
+            client.on(name, lambda *_, name=name, **__: heard.append(name.value))
+        heard.clear()
+        assert JOHN == ask(client, response_model=User, **QUESTION)
+        return heard[:]
+
+    cache = AutoCache()
+    call = ["completion:kwargs", "completion:response", "completion:usage"]
+
+    assert ["cache:miss", *call, "cache:store"] == told(cache)
+    assert ["cache:hit"] == told(cache)
+    with pytest.warns(CacheWarning):
+        assert ["cache:error", "cache:error", "cache:miss", *call, "cache:error"] == told(Broken("get", "set"))
+
+
+@pytest.mark.fault("H5")
+def test_questions_are_not_stored(provider: FakeProvider, tmp_path: Path) -> None:
+    """Of a question its digest is kept and nothing else: no message, system prompt, context or description."""
+
+    class Described(User):
+        name: str = Field(description="canary-description")
+
+    cache = DiskCache(tmp_path / "cache")
+    messages = [
+        {"role": "system", "content": "canary-system"},
+        {"role": "user", "content": "canary-prompt {{ secret }}"},
+    ]
+    client = openai_client(provider, cache=cache)
+    client.create(response_model=Described, messages=messages, context={"secret": "canary-context"}, user="canary-user")
+
+    assert "canary-prompt canary-context" in str(provider.requests)
+    assert len(cache) == 1
+    assert b"canary" not in b"".join(path.read_bytes() for path in (tmp_path / "cache").iterdir())
+    cache.close()
 
 
 @pytest.mark.fault("F6")
