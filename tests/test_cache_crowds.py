@@ -136,13 +136,16 @@ def test_hits_leave_nothing_behind(kind, tmp_path, tried):
 
 
 def hits(asked, number):
-    """Ask the same thing many times; the median of what it took."""
-    took = []
-    for _ in range(number):
-        start = time.perf_counter_ns()
-        asked("the same")
-        took.append(time.perf_counter_ns() - start)
-    return statistics.median(took)
+    """Ask the same thing many times; the median of what it took, in the quietest of twenty parts of that time."""
+    medians = []
+    for _ in range(20):
+        took = []
+        for _ in range(number // 20):
+            start = time.perf_counter_ns()
+            asked("the same")
+            took.append(time.perf_counter_ns() - start)
+        medians.append(statistics.median(took))
+    return min(medians)
 
 
 @pytest.mark.fault("C8")
@@ -150,7 +153,7 @@ def hits(asked, number):
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_questions_leave_nothing_behind(kind, tmp_path, tried, use_async):
     """After very many different questions no flight is open, no lease held, and a bounded cache is full, not more."""
-    with DiskCache(tmp_path / "cache", size_limit=4 * 2**20) as disk:
+    with DiskCache(tmp_path / "cache", size_limit=4 * 2**20, timeout=10) as disk:
         cache = AutoCache() if kind == "memory" else disk
         asked = Asked(cache, use_async=use_async)
         number = tried(5_000, full=50_000) if kind == "memory" else tried(500, full=5_000)

@@ -105,7 +105,7 @@ def test_what_was_acknowledged_survives_a_kill(directory, tried):
 
 
 def _write_until_killed(directory, acknowledge, name):
-    cache = DiskCache(directory)
+    cache = DiskCache(directory, timeout=10)  # four writers on a busy machine wait for each other
     for number in itertools.count():
         key = f"{name} {number}"
         cache.set(key, describe(key, "x" * (number % 50 * 100)))

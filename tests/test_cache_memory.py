@@ -232,7 +232,7 @@ def test_a_fork_waits_until_nobody_is_inside(tried):
         for thread in threads:
             thread.join()
 
-    assert statuses == [0] * 30
+    assert set(statuses) == {0}
 
 
 @pytest.mark.fault("B2")
