@@ -746,12 +746,12 @@ def test_an_entry_with_any_bit_flipped_is_a_miss(planted, tried):
     """Every single bit of an entry counts; the damaged entry is replaced, and the next call is a hit."""
     entry = bytearray(planted.entry.encode())
     outcomes = set()
-    for bit in range(tried(len(entry) * 8)):
+    for bit in range(len(entry) * 8):
         entry[bit // 8] ^= 1 << bit % 8
         outcomes.add(repr(planted(bytes(entry))))
         entry[bit // 8] ^= 1 << bit % 8
 
-    assert len(entry) >= 300
+    assert len(entry) >= tried(300 * 8) // 8  # how long it is depends on the time of day
     assert outcomes == {repr(HEALED)}
     assert planted(bytes(entry)) == UNHARMED
 
@@ -781,7 +781,8 @@ def test_an_entry_cut_short_is_a_miss(planted, tried):
     """Wherever an entry ends too early, it is no entry, and is replaced."""
     entry = planted.entry
 
-    assert {repr(planted(entry[:cut])) for cut in range(tried(len(entry)))} == {repr(HEALED)}
+    assert len(entry) >= tried(300)
+    assert {repr(planted(entry[:cut])) for cut in range(len(entry))} == {repr(HEALED)}
 
 
 FOREIGN: dict[str, Any] = {
