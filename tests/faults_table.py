@@ -1,6 +1,6 @@
 """The table of faults and abuses: which rows there are, and what came of the tests that are marked with them.
 
-`pytest --faults-table docs/reliability.md` writes it after the run; `--faults full` tries each fault as often as the
+`pytest --faults-table=docs/reliability.md` writes it after the run; `--faults=full` tries each fault as often as the
 row asks for, where a run of every day tries it less often.
 """
 
@@ -109,7 +109,7 @@ never be wrong, nor may the cache's trouble become the caller's.
 This page is made by the tests themselves: `{command}`.
 `tests` are those that are marked with the line's number, each set of parameters counted; `tried` is how often they
 brought the fault about, as they say themselves, or once each. "25 of 100" was tried less often than it would be with
-`--faults full`. A test that needs what a machine lacks (root, `strace`, a server) is skipped, with its reason.
+`--faults=full`. A test that needs what a machine lacks (root, `strace`, a server) is skipped, with its reason.
 """
 
 
@@ -189,7 +189,7 @@ def pytest_configure(config: pytest.Config) -> None:
     path = config.getoption("--faults-table")
     if path is not None and not hasattr(config, "workerinput"):
         full = config.getoption("--faults")
-        command = f"scripts/test -m fault --faults {full} --faults-table {path}"
+        command = f"scripts/test -m fault --faults={full} --faults-table={path}"
         config.pluginmanager.register(Gathering(path, command), "faults-gathering")
 
 

@@ -31,7 +31,7 @@ from instructor.providers import ROWS
 
 CHECKOUT = Path(instructor.__file__).parents[1]
 README = CHECKOUT / "README.md"
-DOCS = sorted((CHECKOUT / "docs").rglob("*.md"))
+DOCS = sorted(set((CHECKOUT / "docs").rglob("*.md")) - {CHECKOUT / "docs" / "reliability.md"})  # which shows no code
 OBSERVABILITY = CHECKOUT / "docs" / "observability.md"
 EXAMPLES = CHECKOUT / "examples" / "caching_prototype"
 SEEDS = CHECKOUT.parent / "shared" / "seeds"
