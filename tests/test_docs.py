@@ -119,7 +119,7 @@ class Reader:
 
     def can_run(self, block: Block) -> bool:
         """Whether there is what a block needs: for Redis a client and a server; some need a process of their own."""
-        if re.search("import (redis|RedisCache)", block.source):
+        if re.search("import (redis|.*RedisCache)", block.source):
             return self.valkey is not None
         return "set_tracer_provider" not in block.source  # which a process can do but once
 
