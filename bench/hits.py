@@ -134,11 +134,15 @@ class Worker:
         self.cases, self.versions = self.answer()
 
     def order(self, case: str, *, flush: bool = False) -> Round:
-        """Have a case done for one round."""
+        """Have a case done for one round: the best and the median call of each ask."""
+        return [(min(times), median(times)) for times in self.times(case, flush=flush)]
+
+    def times(self, case: str, *, flush: bool = False) -> Any:
+        """The same, every call of each ask."""
         assert self.process.stdin is not None
         order = {"case": case, "milliseconds": ROUND, "flush": flush}
         print(json.dumps(order), file=self.process.stdin, flush=True)
-        return [(min(times), median(times)) for times in self.answer()]
+        return self.answer()
 
     def answer(self) -> Any:
         """The line it says next."""

@@ -95,10 +95,10 @@ def _together(kind: str, store: Any) -> Iterator[Callable[[str, str], Any]]:
 
 def _put_all(cursor: Any, now: float, store: Any, entries: list[tuple[str, str]]) -> None:
     """What a DiskCache does when it writes, over and over in one transaction: as single ones it takes minutes."""
-    from instructor.cache.disk import _address  # noqa: PLC0415 - not where there is only the other
+    from instructor.cache.disk_table import address  # noqa: PLC0415 - not where there is only the other
 
     for key, text in entries:
-        store._put(cursor, now, *_address(key), text.encode(), None)  # noqa: SLF001 - as above
+        store._put(cursor, now, *address(key), text.encode(), None, ())  # noqa: SLF001 - as above
 
 
 def key(number: int) -> str:
