@@ -33,7 +33,7 @@ _MAGIC |= {"audio/webm": rb"\x1aE\xdf\xa3", "application/pdf": rb"%PDF-"}
 
 _SUFFIXES = {name.partition("/")[2]: name for name in _MAGIC if name not in {"audio/mpeg", "audio/mp4", "audio/webm"}}
 _SUFFIXES |= {"jpg": "image/jpeg", "mp3": "audio/mpeg", "m4a": "audio/mp4"}
-_DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[^,;]+)*;base64,(?P<data>.*)", re.DOTALL)
+DATA_URI = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?:;[^,;]+)*;base64,(?P<data>.*)", re.DOTALL)
 _WEB = re.compile("https?://", re.IGNORECASE)
 _FILE_ID = re.compile(r"(?:file[-_]|files/)[\w-]+")
 _HEAD = 64  # characters of base64 that hold every beginning
@@ -62,7 +62,7 @@ class Media(BaseModel):
         """Take the content out of a source that holds it."""
         if self.data is None and isinstance(self.source, bytes):
             self.data = base64.b64encode(self.source).decode()
-        elif self.data is None and (found := _DATA_URI.fullmatch(str(self.source))):
+        elif self.data is None and (found := DATA_URI.fullmatch(str(self.source))):
             self.data = found["data"]
 
     @classmethod
@@ -122,7 +122,7 @@ class Media(BaseModel):
     @classmethod
     def from_base64(cls, data_uri: str) -> Self:
         """From a data URI: `data:image/png;base64,…`."""
-        found = _DATA_URI.fullmatch(data_uri)
+        found = DATA_URI.fullmatch(data_uri)
         if found is None:
             raise MultimodalError(f"{data_uri[:40]!r} is no data URI in base64: write data:<type>;base64,<data>.")
         return cls.from_bytes(_decoded(found["data"], cls.limit), data_uri)
@@ -145,7 +145,7 @@ class Media(BaseModel):
     @classmethod
     def is_base64(cls, s: str) -> bool:
         """Whether a text is a data URI in base64."""
-        return _DATA_URI.fullmatch(s) is not None
+        return DATA_URI.fullmatch(s) is not None
 
     @property
     def link(self) -> str | None:

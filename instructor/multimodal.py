@@ -19,7 +19,7 @@ from typing_extensions import Self
 
 from .dialects.media import PARTS, part_of
 from .exceptions import MultimodalError
-from .media import PLACES, Media, Source, parts_of, rendered, sniff, type_at
+from .media import DATA_URI, PLACES, Media, Source, parts_of, rendered, sniff, type_at
 from .messages import Verbatim
 from .mode import Mode
 
@@ -27,7 +27,7 @@ __all__ = ["Audio", "Image", "ImageWithCacheControl", "MultimodalError"]
 __all__ += ["PDF", "PDFWithCacheControl", "PDFWithGenaiFile", "autodetect_media", "convert_contents"]
 __all__ += ["convert_messages"]
 MIB = 2**20
-_LINK = re.compile(r"https?://\S+", re.IGNORECASE)
+_LINK = re.compile(r"https?://[^\s{}]+", re.IGNORECASE)  # with braces it is a template, and no URL (RFC 3986)
 _NAMES = (str, bytes, Path)
 
 
@@ -145,8 +145,8 @@ def autodetect_media(source: Source | Media, *, allow_local_files: bool = False)
 def _said(source: str | Path, allowed: bool) -> str | None:
     """The type that a path or a text says it is of."""
     text = str(source)
-    if text.startswith("data:"):
-        return text[5:].partition(";")[0]
+    if found := DATA_URI.fullmatch(text):
+        return found["type"]
     named = isinstance(source, Path) or (allowed and isfile(text)) or _LINK.fullmatch(text)  # noqa: PTH113  see media.py
     return type_at(text) if named else None
 
@@ -163,7 +163,7 @@ def detected(kwargs: dict[str, Any]) -> dict[str, Any]:
 def _seen(message: Any, allowed: bool) -> Any:
     if not isinstance(message, dict) or message.get("role") != "user":
         return message
-    return {**message, "content": _found(message.get("content"), allowed)}
+    return message | {name: _found(message[name], allowed) for name in ("content", "parts") if name in message}
 
 
 def _found(content: Any, allowed: bool) -> Any:

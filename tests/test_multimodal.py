@@ -495,6 +495,33 @@ def test_what_a_template_brings_in_is_never_taken_for_a_medium(provider: FakePro
     assert expected == PLACES["openai"](provider.requests[0])
 
 
+def test_a_template_is_no_url(provider: FakeProvider) -> None:
+    """An address that the context is still to fill in is text: braces stand in no URL (RFC 3986)."""
+    client = openai_client(provider, autodetect_images=True)
+
+    client.create(User, asking("https://media.example/{{who}}.png"), context={"who": "ann"})
+
+    expected = [{"type": "text", "text": "https://media.example/ann.png"}]
+    assert expected == PLACES["openai"](provider.requests[0])
+
+
+@pytest.mark.parametrize("text", ["data:image/png is how it begins", "data:image/svg+xml,%3Csvg/%3E", "data:image/"])
+def test_a_text_that_begins_like_a_data_uri_is_a_text(text: str) -> None:
+    """What users say cannot make a call fail by looking a little like a medium."""
+    assert text == autodetect_media(text)
+
+
+def test_googles_messages_are_looked_through_too(provider: FakeProvider) -> None:
+    """Their `parts` are what others' `content` is, and stay the only thing in them."""
+    client = CLIENTS["google"](provider, autodetect_images=True)
+
+    client.create(User, contents=[{"role": "user", "parts": [{"text": "Who?"}]}])
+    client.create(User, contents=[{"role": "user", "parts": [{"text": "Who?"}, uri(PNG)]}])
+
+    assert [1, 2] == [len(PLACES["google"](body)) for body in provider.requests]
+    assert b64(PNG) in json.dumps(provider.requests[1])
+
+
 parts = st.one_of(st.text(max_size=3), st.just({"type": "text", "text": "x"}), st.just(Image.from_url(URL)))
 contents = st.one_of(st.text(max_size=3), st.none(), parts, st.lists(parts, max_size=3))
 messages = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "tool"]), "content": contents})
