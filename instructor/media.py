@@ -35,8 +35,7 @@ _SUFFIXES = {name.partition("/")[2]: name for name in _MAGIC if name not in {"au
 _SUFFIXES |= {"jpg": "image/jpeg", "mp3": "audio/mpeg", "m4a": "audio/mp4"}
 DATA_URI = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?:;[^,;]+)*;base64,(?P<data>.*)", re.DOTALL)
 _WEB = re.compile("https?://", re.IGNORECASE)
-_FILE_ID = re.compile(r"(?:file[-_]|files/)[\w-]+")
-_HEAD = 64  # characters of base64 that hold every beginning
+_FILE_ID = re.compile(r"(?:file[-_]|files/)[\w-]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # Mistral's are UUIDs
 
 
 class Media(BaseModel):
@@ -180,18 +179,17 @@ class Media(BaseModel):
         Raises:
             MultimodalError: there is nothing of this kind, or it cannot be fetched (see `fetch.fetch`).
         """
-        if self.data is not None:
-            return self.model_copy(
-                update={"media_type": self._sniffed(_decoded(self.data[:_HEAD], _HEAD), self.source)}
-            )
+        held = self.from_bytes(self._fetched(seconds) if self.data is None else self.content, self.source)
+        return self.model_copy(update={"media_type": held.media_type, "data": held.data})
+
+    def _fetched(self, seconds: float | None) -> bytes:
         url = _public(str(self.source))
         if not _WEB.match(url):
             what = f"The {self.kind} {str(self.source)[:100]!r} is not sent by its name here, and was not read"
             raise MultimodalError(f"{what}. Use {type(self).__name__}.from_path or from_bytes.")
         from .fetch import MAX_SECONDS, fetch  # noqa: PLC0415  most questions fetch nothing
 
-        held = self.from_bytes(fetch(url, self.limit, seconds=seconds or MAX_SECONDS), self.source)
-        return self.model_copy(update={"media_type": held.media_type, "data": held.data})
+        return fetch(url, self.limit, seconds=seconds or MAX_SECONDS)
 
     def identity(self) -> list[Any]:
         """What tells it from others in the key of a question: its content; where that is, while it is not known."""

@@ -422,6 +422,30 @@ def test_a_medium_made_by_hand_is_looked_at_when_it_is_sent() -> None:
     assert image.media_type == "image/png"
     with pytest.raises(MultimodalError, match="no image that can be sent"):
         Image(source="mine", media_type="image/png", data=b64(b"hello")).to_anthropic()
+    with pytest.raises(MultimodalError, match="no base64"):
+        Image(source="mine", media_type="image/png", data=f"{b64(PNG)}!").to_anthropic()
+    with pytest.raises(MultimodalError, match="more than 20971520 bytes"):
+        Image(source=PNG + bytes(20 * 2**20), media_type="image/png").to_anthropic()
+    assert (
+        b64(PNG)
+        == Image(source="mine", media_type="image/png", data=base64.encodebytes(PNG)).to_anthropic()["source"]["data"]
+    )
+
+
+def test_a_file_in_amazons_storage_is_of_some_type() -> None:
+    """Bedrock looks there itself, and is told in which format the file is."""
+    assert part_of(Image(source="s3://bucket/cat", media_type="image/png"), "bedrock")["image"]["format"] == "png"
+    with pytest.raises(MultimodalError, match="the type of what is at 's3://bucket/cat'"):
+        part_of(Image.from_url("s3://bucket/cat"), "bedrock")
+
+
+def test_mistrals_files_are_known_by_uuids() -> None:
+    """Such an id stands for a file there; who takes no ids says that the content was not read."""
+    uploaded = PDF.from_file_id("3fa85f64-5717-4562-b3fc-2c963f66afa6")
+
+    assert {"type": "file", "file_id": uploaded.source} == uploaded.to_mistral()
+    with pytest.raises(MultimodalError, match="not sent by its name here"):
+        uploaded.to_bedrock()
 
 
 # In messages

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import UnsupportedMediaError
+from ..exceptions import MultimodalError, UnsupportedMediaError
 
 if TYPE_CHECKING:  # which needs this module itself
     from ..media import Media
@@ -82,10 +82,14 @@ def _google(medium: Media) -> dict[str, Any]:
 
 
 def _bedrock(medium: Media) -> dict[str, Any]:
-    source: dict[str, Any] = {"s3Location": {"uri": str(medium.source)}}
-    if medium.data is not None or not str(medium.source).startswith("s3://"):
+    if medium.data is None and str(medium.source).startswith("s3://"):  # where Bedrock looks itself
+        source: dict[str, Any] = {"s3Location": {"uri": str(medium.source)}}
+    else:
         medium = medium.whole()
         source = {"bytes": medium.content}
+    if "*" in medium.media_type:
+        made = f"{type(medium).__name__}(source=..., media_type=...)"
+        raise MultimodalError(f"Bedrock must be told the type of what is at {medium.source!r}: write {made}.")
     named = {"name": re.sub(r"[^\w \-()\[\]]|_", "", medium.title)} if medium.kind == "document" else {}
     return {medium.kind: {"format": medium.media_type.rpartition("/")[2], **named, "source": source}}
 
