@@ -24,6 +24,8 @@ import msgspec
 from .exceptions import MultimodalError
 
 MAX_REDIRECTS = 5
+MAX_ADDRESSES = 4
+"""Of one host, that are tried in turn; each has an equal part of the time."""
 MAX_SECONDS = 30.0
 """From the first look at a name to the last byte, however slowly they come."""
 
@@ -106,7 +108,7 @@ class Trip(msgspec.Struct):
             raise MultimodalError(f"{_shown(url)} cannot be fetched: {why}. Pass the bytes instead.") from problem
 
     def _reach(self, where: SplitResult) -> socket.socket:
-        """A connection to the first address of a host, if all of them are public."""
+        """A connection to the first address of a host that answers, if all of them are public."""
         port = where.port or _PORTS[where.scheme]
         pool = ThreadPoolExecutor(1)  # the system's resolver knows no deadline
         try:
@@ -115,11 +117,19 @@ class Trip(msgspec.Struct):
             pool.shutdown(wait=False)
         if not all(self.allowed(place[0]) for *_, place in found):
             raise MultimodalError(f"{where.hostname!r} is not a public host. Pass the bytes instead.")
-        sock = socket.create_connection((found[0][-1][0], port), self.left())
+        sock = self._connected(port, *(place[0] for *_, place in found[:MAX_ADDRESSES]))
         if where.scheme == "http":
             return sock
         sock.settimeout(self.left())
         return ssl.create_default_context().wrap_socket(sock, server_hostname=where.hostname)
+
+    def _connected(self, port: int, address: str, *others: str) -> socket.socket:
+        try:
+            return socket.create_connection((address, port), self.left() / (1 + len(others)))
+        except OSError:
+            if not others:
+                raise
+        return self._connected(port, *others)
 
     def _read(self, response: HTTPResponse, url: str) -> bytes | str:
         gone = response.getheader("Location")

@@ -268,6 +268,17 @@ def test_a_name_that_changes_its_mind_between_redirects_is_looked_at_again() -> 
     assert 1 == len(outside.asked)
 
 
+def test_the_next_address_is_tried_where_one_does_not_answer() -> None:
+    """A name may have addresses that this machine cannot reach, as of IPv6 in many a container."""
+    places = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 80)) for each in ("127.0.0.9", "127.0.0.1")]
+    with site(reply(b"here")) as shop:
+        found = get(
+            f"http://a.example:{shop.port}/", resolve=lambda *_, **__: places, allowed=lambda each: each[:4] == "127."
+        )
+
+    assert found == b"here"
+
+
 @pytest.mark.parametrize(("hops", "reached"), [(MAX_REDIRECTS, True), (MAX_REDIRECTS + 1, False)])
 def test_five_redirects_are_followed(hops: int, reached: bool) -> None:
     """The fifth leads to the content, the sixth to an error."""
