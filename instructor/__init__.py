@@ -5,11 +5,10 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and a program may have loaded thi
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ._doors import DOORMAN
+from ._doors import DOORMAN, PUBLIC, enter
 
 if TYPE_CHECKING:
     from . import exceptions, hooks
@@ -68,29 +67,9 @@ __all__ += ["llm_validator", "openai_moderation", "openai_schema", "patch", "res
 if DOORMAN not in sys.meta_path:  # it is, where this module is reloaded
     sys.meta_path.append(DOORMAN)
 
-_ROOMS = {"Mode": "mode", "Provider": "providers", "apatch": "patching", "patch": "patching"}
-_ROOMS |= {
-    "CitationMixin": "dsl.citation",
-    "IterableModel": "dsl.iterable",
-    "Maybe": "dsl.maybe",
-    "Partial": "dsl.partial",
-}
-_ROOMS |= {"Audio": "multimodal", "Image": "multimodal"}
-_ROOMS |= {"llm_validator": "validators", "openai_moderation": "validators"}
-
-
-def _room(name: str) -> str:
-    """The module where a public name lives, which is entered when somebody asks for the name."""
-    guess = "factories" if name.startswith("from_") else "function_calls" if "chema" in name else "client"
-    return _ROOMS.get(name, guess)
-
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in {"exceptions", "hooks"}:
-        return importlib.import_module(f".{name}", __name__)
-    value = globals()[name] = getattr(importlib.import_module(f".{_room(name)}", __name__), name)
+    value = globals()[name] = enter(__name__, PUBLIC, name)
     return value
 
 

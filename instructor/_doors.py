@@ -42,6 +42,11 @@ _WAITING |= _in("validators", "run_async_validators") | _in("exceptions", "Async
 _NOUNS = _in("mode", "Mode") | _in("providers", "Provider")
 _PATCHES = _in("patching", "apatch", "patch") | _in("factories", "from_litellm", "from_openai")
 
+PUBLIC = _CORE | _MAKERS | _NOUNS | _PATCHES | _SCHEMAS | _VALIDATORS | DSL | _in("multimodal", "Audio", "Image")
+PUBLIC |= _in("factories", "from_provider") | {"exceptions": "exceptions", "hooks": "hooks"}
+PUBLIC |= _in("function_calls", "OpenAISchema", "ResponseSchema", "openai_schema", "response_schema")
+"""What `instructor` itself has by name, and more than it tells."""
+
 DOORS: dict[str, str | dict[str, str]] = {
     "instructor.auto_client": "factories",
     "instructor.core": _CORE | _ERRORS | _PATCHES,
@@ -85,7 +90,8 @@ def enter(module: str, places: dict[str, str], name: str) -> Any:
     if name not in places:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     room, _, inside = places[name].partition(":")
-    return getattr(importlib.import_module(f".{room}", __package__), inside)
+    found = importlib.import_module(f".{room}", __package__)
+    return getattr(found, inside) if inside else found
 
 
 class Hall(ModuleType):
