@@ -268,7 +268,7 @@ def holds(said: Any) -> bool:
     if isinstance(said, dict):
         said = said.get("content") or said.get("parts")
     if isinstance(said, (list, tuple)):
-        return any(isinstance(part, (str, Media)) or (isinstance(part, (dict, list)) and holds(part)) for part in said)
+        return any(isinstance(part, str) or holds(part) for part in said)
     return isinstance(said, Media)
 
 
@@ -286,10 +286,8 @@ def _shown(said: Any, dialect: str) -> Any:
     if isinstance(said, (list, tuple)):
         return [_shown(each, dialect) for each in said]
     if isinstance(said, dict):
-        shown = {"parts": _shown(said["parts"], dialect)} if "parts" in said else {}
-        return (
-            {**said, **shown, "content": parts_of(said["content"], dialect)} if "content" in said else {**said, **shown}
-        )
+        inside = (("parts", _shown), ("content", parts_of))
+        return said | {name: show(said[name], dialect) for name, show in inside if name in said}
     return part_of(said, dialect) if isinstance(said, Media) else said
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase as fnmatch
 from os.path import isfile
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from typing_extensions import Self
 
@@ -34,17 +34,17 @@ _NAMES = (str, bytes, Path)
 class Image(Media):
     """An image: JPEG, PNG, GIF or WebP, of at most 20 MiB."""
 
-    kind: ClassVar[Literal["image"]] = "image"
-    family: ClassVar[str] = "image/*"
-    limit: ClassVar[int] = 20 * MIB
+    kind = "image"
+    family = "image/*"
+    limit = 20 * MIB
 
 
 class Audio(Media):
     """A sound, of at most 25 MiB. OpenAI takes WAV and MP3, Anthropic none."""
 
-    kind: ClassVar[Literal["audio"]] = "audio"
-    family: ClassVar[str] = "audio/*"
-    limit: ClassVar[int] = 25 * MIB
+    kind = "audio"
+    family = "audio/*"
+    limit = 25 * MIB
 
 
 class PDF(Media):
@@ -52,9 +52,9 @@ class PDF(Media):
 
     media_type: str = "application/pdf"
 
-    kind: ClassVar[Literal["document"]] = "document"
-    family: ClassVar[str] = "application/pdf"
-    limit: ClassVar[int] = 50 * MIB
+    kind = "document"
+    family = "application/pdf"
+    limit = 50 * MIB
 
     def to_mistral(self) -> dict[str, Any]:
         """The part of a message that it is at Mistral."""
@@ -156,8 +156,8 @@ def detected(kwargs: dict[str, Any]) -> dict[str, Any]:
     allowed, wanted = kwargs.pop("allow_local_files", False), kwargs.pop("autodetect_images")
     if not wanted:
         return kwargs
-    asked = {name: kwargs[name] for name in PLACES if isinstance(kwargs.get(name), list)}
-    return {**kwargs, **{name: [_seen(message, allowed) for message in said] for name, said in asked.items()}}
+    asked = [name for name in PLACES if isinstance(kwargs.get(name), list)]
+    return kwargs | {name: [_seen(message, allowed) for message in kwargs[name]] for name in asked}
 
 
 def _seen(message: Any, allowed: bool) -> Any:
