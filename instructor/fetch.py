@@ -139,11 +139,10 @@ class Trip(msgspec.Struct):
             raise MultimodalError(f"{_shown(url)} answered {response.status} {response.reason}.")
         if response.getheader("Content-Encoding", "identity") != "identity":  # its size would say nothing
             raise MultimodalError(f"{_shown(url)} comes compressed, which was not asked for. Pass the bytes instead.")
-        announced = response.length
-        body = b"" if (announced or 0) > self.limit else response.read(self.limit + 1)
-        if max(announced or 0, len(body)) > self.limit:
+        announced = response.length or 0
+        if announced > self.limit or len(body := response.read(self.limit + 1)) > self.limit:
             raise MultimodalError(f"{_shown(url)} has more than {self.limit} bytes, which is the limit.")
-        if announced is not None and len(body) < announced:
+        if len(body) < announced:
             raise MultimodalError(f"{_shown(url)} broke off after {len(body)} of {announced} bytes. Try again.")
         return body
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
 import hashlib
 import json
 import operator
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any, ClassVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -65,10 +65,7 @@ class Shape(msgspec.Struct, frozen=True, eq=False):
             TypeError: items are wanted of what is no list.
         """
         how: dict[str, Any] = {"context": context, "strict": strict}
-
-        def load(text: str) -> Any:
-            return self.load(text, context, strict=strict)
-
+        load = functools.partial(self.load, **how)
         if partial:
             shown = self.model if self._field is None else self.model.model_fields[self._field].annotation
             return snapshots(shown, load, self._field, **how)
@@ -117,7 +114,7 @@ def _compile_model(wanted: type[BaseModel]) -> Shape:
     return made
 
 
-@lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=512)
 def _compile_form(wanted: Any, _spelling: str) -> Shape:
     _refuse(wanted)
     if is_typeddict(wanted):
@@ -181,11 +178,16 @@ def _bare(hint: Any) -> Any:
 
 
 def _content(wanted: Any) -> Shape:
+    item: Any = get_args(wanted)  # a field of type Iterable would be validated while somebody iterates
+    model = content_model(list[item] if get_origin(wanted) in LISTS else wanted)
+    return _shape(wanted, model, operator.attrgetter("content"), "content")
+
+
+def content_model(wanted: Any, base: Any = None) -> type[Any]:
     """A plain value travels as an object with one field."""
     doc = "Correctly Formatted and Extracted Response."
-    item: Any = get_args(wanted)  # a field of type Iterable would be validated while somebody iterates
-    model = create_model("Response", __doc__=doc, content=(list[item] if get_origin(wanted) in LISTS else wanted, ...))
-    return _shape(wanted, model, operator.attrgetter("content"), "content")
+    made: type[Any] = create_model("Response", __base__=base, __doc__=doc, content=(wanted, ...))
+    return made
 
 
 def _shape(
@@ -223,8 +225,7 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     """Every node of a core schema, a tree whose cycles go through names."""
     if isinstance(tree, dict):
         yield tree
-    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
-    for part in parts:
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ():
         yield from _nodes(part)
 
 

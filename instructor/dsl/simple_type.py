@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
-from ..shape import compile_shape, models_in
+from ..shape import compile_shape, content_model, models_in
 from ..snapshots import ModelClass
 
 T = TypeVar("T")
@@ -22,8 +22,7 @@ class ModelAdapter(Generic[T]):
 
     def __class_getitem__(cls, wanted: Any) -> type[AdapterBase]:
         """The model around one plain value."""
-        doc = "Correctly Formatted and Extracted Response."
-        return create_model("Response", __base__=AdapterBase, __doc__=doc, content=(wanted, ...))
+        return content_model(wanted, AdapterBase)
 
 
 def is_simple_type(wanted: Any) -> bool:
