@@ -62,13 +62,8 @@ DOORS: dict[str, str | dict[str, str]] = {
     "instructor.v2.auto_client": "factories",
     "instructor.v2.core": _NOUNS,
     "instructor.v2.core.errors": "exceptions",
-    "instructor.v2.core.function_calls": "function_calls",
     "instructor.v2.core.json": _JSON,
-    "instructor.v2.core.mode": "mode",
-    "instructor.v2.core.multimodal": "multimodal",
-    "instructor.v2.core.providers": "providers",
     "instructor.v2.core.schema": _SCHEMAS,
-    "instructor.v2.core.templating": "templating",
     "instructor.v2.core.utils": _IS_ASYNC,
     "instructor.v2.dsl": DSL,
     "instructor.v2.providers": _MAKERS,
@@ -78,6 +73,8 @@ for _old in ("instructor.validation", "instructor.v2.validation"):
     DOORS |= {_old: _VALIDATORS | _WAITING, f"{_old}.llm_validators": _VALIDATORS, f"{_old}.async_validators": _WAITING}
 for _core in ("instructor.core", "instructor.v2.core"):
     DOORS |= {f"{_core}.{name}": room for name, room in _ROOMS.items()}
+for _name in ("function_calls", "mode", "multimodal", "providers", "templating"):
+    DOORS[f"instructor.v2.core.{_name}"] = _name
 for _name in ("citation", "iterable", "maybe", "parallel", "partial", "response_list", "simple_type"):
     DOORS[f"instructor.v2.dsl.{_name}"] = f"dsl.{_name}"
 for _name in _SDKS:
