@@ -186,4 +186,4 @@ def _checked(url: str) -> SplitResult:
 
 def _shown(url: str) -> str:
     """A URL as an error may show it: without what may be secret."""
-    return repr(url.partition("?")[0].rpartition("@")[2][:100])
+    return repr(url.partition("#")[0].partition("?")[0].rpartition("@")[2][:100])

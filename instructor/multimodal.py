@@ -156,7 +156,7 @@ def detected(kwargs: dict[str, Any]) -> dict[str, Any]:
     allowed, wanted = kwargs.pop("allow_local_files", False), kwargs.pop("autodetect_images")
     if not wanted:
         return kwargs
-    asked = [name for name in PLACES if isinstance(kwargs.get(name), list)]
+    asked = [name for name in PLACES if isinstance(kwargs.get(name), (list, tuple))]
     return kwargs | {name: [_seen(message, allowed) for message in kwargs[name]] for name in asked}
 
 
@@ -167,7 +167,7 @@ def _seen(message: Any, allowed: bool) -> Any:
 
 
 def _found(content: Any, allowed: bool) -> Any:
-    if isinstance(content, list):
+    if isinstance(content, (list, tuple)):
         return [_found(part, allowed) for part in content]
     source = content.get("source") if isinstance(content, dict) and content.get("type") == "image" else None
     if isinstance(source, _NAMES):

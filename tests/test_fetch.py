@@ -293,8 +293,13 @@ def test_five_redirects_are_followed(hops: int, reached: bool) -> None:
 
 @pytest.mark.fault("H4")
 def test_errors_show_no_secret_of_a_url() -> None:
-    """Neither credentials nor the query, which may be a signature, stand in an error."""
-    for url in ("http://ann:canary@a.example/", "http://127.0.0.1/x?sig=canary", "ftp://b:canary@a.example/?canary"):
+    """Neither credentials nor the query, which may be a signature, nor a fragment stand in an error."""
+    for url in (
+        "http://127.0.0.1/x#canary",
+        "http://ann:canary@a.example/",
+        "http://127.0.0.1/x?sig=canary",
+        "ftp://b:canary@a.example/?canary",
+    ):
         with pytest.raises(MultimodalError) as caught:
             fetch(url, 1000)
         assert "canary" not in str(caught.value)

@@ -501,6 +501,14 @@ def test_users_media_are_found_where_that_is_asked_for(tmp_path: Path) -> None:
     assert given_ == said
 
 
+def test_messages_and_their_parts_may_be_tuples() -> None:
+    """Media are found in them as in lists."""
+    said: Any = ({"role": "user", "content": ("What?", URL)},)
+
+    expected = convert_messages(asking("What?", Image.from_url(URL)), Mode.TOOLS)
+    assert expected == convert_messages(said, Mode.TOOLS, autodetect_images=True)
+
+
 def test_templates_are_rendered_in_the_text_only() -> None:
     """A medium beside it is left alone, though its URL has braces."""
     image = Image.from_url("https://media.example/{{ who }}.png")
