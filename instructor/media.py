@@ -98,10 +98,8 @@ class Media(BaseModel):
         Raises:
             MultimodalError: it is empty or too large, or does not begin as something of this kind does.
         """
-        if len(content) > cls.limit:
-            raise MultimodalError(f"The {cls.kind} has more than {cls.limit} bytes, which is the limit. Send less.")
-        data = base64.b64encode(content).decode()
-        return cls(source=data if source is None else source, media_type=cls._sniffed(content, source), data=data)
+        known = cls._known(content, source)
+        return cls(source=known["data"] if source is None else source, **known)
 
     @classmethod
     def from_path(cls, path: str | Path) -> Self:
@@ -179,8 +177,8 @@ class Media(BaseModel):
         Raises:
             MultimodalError: there is nothing of this kind, or it cannot be fetched (see `fetch.fetch`).
         """
-        held = self.from_bytes(self._fetched(seconds) if self.data is None else self.content, self.source)
-        return self.model_copy(update={"media_type": held.media_type, "data": held.data})
+        content = self._fetched(seconds) if self.data is None else self.content
+        return self.model_copy(update=self._known(content, self.source))
 
     def _fetched(self, seconds: float | None) -> bytes:
         url = _public(str(self.source))
@@ -217,9 +215,12 @@ class Media(BaseModel):
         return Part.model_validate(part_of(self, "google"))
 
     @classmethod
-    def _sniffed(cls, content: bytes, source: Source | None) -> str:
-        """The type that content begins as."""
-        return cls._fitting(sniff(content) or f"What begins with {content[:12]!r}", source)
+    def _known(cls, content: bytes, source: Source | None) -> dict[str, str]:
+        """What there is to know of content: the type that it begins as, and itself."""
+        if len(content) > cls.limit:
+            raise MultimodalError(f"The {cls.kind} has more than {cls.limit} bytes, which is the limit. Send less.")
+        media_type = cls._fitting(sniff(content) or f"What begins with {content[:12]!r}", source)
+        return {"media_type": media_type, "data": base64.b64encode(content).decode()}
 
     @classmethod
     def _fitting(cls, media_type: str, source: Source | None = None) -> str:

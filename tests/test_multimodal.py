@@ -432,6 +432,18 @@ def test_a_medium_made_by_hand_is_looked_at_when_it_is_sent() -> None:
     )
 
 
+def test_a_users_own_kind_of_image_is_sent_as_an_image() -> None:
+    """Whatever else it knows; and what else it knows is there when it was fetched or checked."""
+
+    class Portrait(Image):
+        of: str
+
+    portrait = Portrait(source=PNG, media_type="image/png", of="Ann")
+
+    assert Image.from_bytes(PNG).to_anthropic() == portrait.to_anthropic()
+    assert portrait == portrait.whole()
+
+
 def test_a_file_in_amazons_storage_is_of_some_type() -> None:
     """Bedrock looks there itself, and is told in which format the file is."""
     assert part_of(Image(source="s3://bucket/cat", media_type="image/png"), "bedrock")["image"]["format"] == "png"
