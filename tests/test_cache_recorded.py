@@ -116,6 +116,8 @@ AROUND: list[dict[str, Any]] = [
     {"cache_mode": "off"},
     {"cache_namespace": "team"},
     {"cache_ttl": 0},
+    {"cache_ttl": 60, "stale_if_error": 600, "stale_while_revalidate": 60},
+    {"cache_tags": ["user:42"]},
 ]
 
 
@@ -321,7 +323,8 @@ def same(text: str, other: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"a": 1, "a": 2}', '{"a": 0.1000000000000000000001}', "5", '"a"', "null", "{", "[" * 9999]
+    "text",
+    ['{"a": 1, "a": 2}', '{"a": 0.1000000000000000000001}', '{"a": 1.10}', "[-0]", "5", '"a"', "null", "{", "[" * 9999],
 )
 def test_what_json_would_lose_is_shown_as_text(text: str) -> None:
     """A name that is there twice, digits that no float has, what is no object: the text itself stands in the file."""

@@ -17,6 +17,7 @@ import msgspec
 from ..exceptions import CacheMiss
 from .base import BaseCache
 from .entry import Entry, seal, unseal
+from .wishes import AGING
 
 MISSING = (
     "{test} asks what {path} has no answer to: the question (key {key}) is new, or not the one that was recorded. "
@@ -34,7 +35,7 @@ class RecordedCache(BaseCache):
     With `record=True` the file is not looked at: everything is asked once, and `save` writes down what was answered.
     `known` are answers that were asked for already, shared by the tests of a session. `test` is who asks, for errors.
 
-    Whose account or which namespace asks makes no difference, nor do the `cache_mode` and the `cache_ttl` of calls.
+    Whose account or which namespace asks makes no difference, nor does what calls say of modes, times and tags.
 
     Raises:
         ValueError: the file is damaged.
@@ -49,7 +50,8 @@ class RecordedCache(BaseCache):
         self._texts = ({} if known is None else known) if record else _texts(self._path)
         self._used: set[str] = set()
         mode = "on" if record else "offline"
-        self.imposes: Mapping[str, Any] = {"cache_mode": mode, "cache_namespace": "recorded", "cache_ttl": None}
+        unheard = dict.fromkeys(("cache_ttl", "cache_tags", *AGING))
+        self.imposes: Mapping[str, Any] = {"cache_mode": mode, "cache_namespace": "recorded", **unheard}
 
     def __repr__(self) -> str:
         return f"RecordedCache({str(self._path)!r})"
@@ -132,8 +134,9 @@ def _value(text: str) -> Any:
     return text
 
 
-_exact = json.JSONDecoder(parse_float=Decimal, object_pairs_hook=list).decode
-"""JSON with every digit, and every name of an object that is there twice."""
+def _exact(text: str) -> str:
+    """JSON with every digit (1.10 is not 1.1), and every name of an object that is there twice."""
+    return repr(json.loads(text, parse_float=Decimal, parse_int=Decimal, object_pairs_hook=list))
 
 
 def _text(value: Any) -> str:
