@@ -18,7 +18,7 @@ from msgspec import Raw
 from pydantic import BaseModel, field_validator
 
 from instructor import Partial
-from instructor.cache import CacheMiss, RecordedCache
+from instructor.cache import AutoCache, CacheMiss, RecordedCache, SealedCache, TieredCache
 from instructor.cache.completion import Kept
 from instructor.cache.entry import Entry, seal, unseal
 from instructor.cache.recorded import _hide, _show
@@ -320,6 +320,30 @@ def same(text: str, other: str) -> str:
     """The other text, if it is the same document."""
     assert text == other or repr(json.loads(text)) == repr(json.loads(other))
     return other
+
+
+LAYERS: dict[str, Any] = {
+    "below": lambda inner: TieredCache([AutoCache(), inner]),
+    "sealed": lambda inner: SealedCache(inner, signing_key=b"s" * 32),
+    "both": lambda inner: TieredCache([AutoCache(), SealedCache(inner, signing_key=b"s" * 32)]),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_asks_no_more_than_what_it_stands_on(path: Path, provider: FakeProvider, layer: str) -> None:
+    """In a layer, too, what calls say does not matter, and what was not recorded is a miss that asks nobody."""
+    recorded = RecordedCache(path, record=True)
+    client = CLIENTS["openai"](provider, use_async=False, cache=LAYERS[layer](recorded))
+    first = asyncio.run(told(client, response_model=User))
+    recorded.save()
+
+    cache = LAYERS[layer](RecordedCache(path))
+    client = CLIENTS["openai"](provider, use_async=False, key="another", cache=cache)
+    around = {"cache_mode": "refresh", "cache_namespace": "team"}
+    assert asyncio.run(told(client, response_model=User, **around)) == first
+    with pytest.raises(CacheMiss, match="has no answer to"):
+        asyncio.run(told(client, response_model=Adult, **around))
+    assert (provider.calls, cache.stats().errors) == (1, 0)
 
 
 @pytest.mark.parametrize(

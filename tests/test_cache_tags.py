@@ -145,8 +145,9 @@ def test_what_could_not_be_deleted_by_its_tags_is_not_stored(provider: FakeProvi
 
 def test_who_keeps_no_tags_says_so() -> None:
     """Instead of having deleted nothing."""
-    with pytest.raises(TypeError, match=r"keeps no tags: give it a delete_tagged\(tag\)"):
-        DictCache().delete_tag("user:42")
+    for cache in (DictCache(), TieredCache([AutoCache(), DictCache()]), SealedCache(DictCache(), SECRET)):
+        with pytest.raises(TypeError, match=r"keeps no tags: give it a delete_tagged\(tag\)"):
+            cache.delete_tag("user:42")
 
 
 # The stores

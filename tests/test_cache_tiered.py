@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import datetime as dt
 import math
 import pickle
 import threading
@@ -55,6 +56,24 @@ class Counting(DictCache):
     def clear(self):
         self._turn()
         self.texts.clear()
+
+
+@pytest.mark.parametrize("given", [(AutoCache(), AutoCache()), ([AutoCache()], AutoCache()), (AutoCache(),), ([],)])
+def test_tiers_are_given_in_a_list(given):
+    """Whoever gives them otherwise, or none, is told how."""
+    with pytest.raises(ValueError, match=r"its tiers in one list: TieredCache\(\[AutoCache\(\), DiskCache\(\)\]\)"):
+        TieredCache(*given)
+
+
+@pytest.mark.parametrize("make", [lambda inner: TieredCache([inner]), lambda inner: SealedCache(inner, b"s" * 32)])
+def test_a_layer_takes_the_times_that_stores_take(make):
+    """A `timedelta` is one; what is no time is refused before anything is stored."""
+    inner = Counting()
+    make(inner).set("key", "text", dt.timedelta(seconds=5))
+    with pytest.raises(ValueError, match="ttl must be a finite number"):
+        make(inner).set("other", "text", math.nan)
+
+    assert inner.lives == {"key": 5}
 
 
 class Asynchronous(BaseCache):

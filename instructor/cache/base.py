@@ -57,7 +57,7 @@ class BaseCache(ABC):
             TypeError: this cache keeps no tags.
         """
         forget: Any = getattr(self, "delete_tagged", None)
-        if forget is None:
+        if forget is None or not getattr(self, "keeps_tags", True):
             raise TypeError(
                 f"{self!r} keeps no tags: give it a delete_tagged(tag), and tags to its set(), to have them"
             )

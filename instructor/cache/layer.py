@@ -13,6 +13,7 @@ from typing import Any
 from ..drive import run, run_async
 from ..effects import Flow, Run
 from .base import BaseCache
+from .limits import lifetime
 from .shelf import check_cache, shelf_of
 
 WRITING = 5.0
@@ -30,6 +31,7 @@ class Layer(BaseCache):
         self._lender: Any = self._stores[-1]
         self.lends = bool(getattr(self._lender, "set_leased", None)) and getattr(self._lender, "lends", True)
         self.keeps_tags = all(shelf_of(store).keeps_tags for store in self._stores)
+        self.imposes = dict(chain.from_iterable(store.imposes.items() for store in self._stores))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._stores))})"
@@ -48,7 +50,7 @@ class Layer(BaseCache):
 
     def set(self, key: str, value: str, ttl: float | None = None, tags: Iterable[str] = ()) -> None:
         """Store `value` under `key`, for `ttl` seconds when given, replacing what was there."""
-        run(self._keep(key, value, ttl, tuple(tags)))
+        run(self._keep(key, value, lifetime("ttl", ttl), tuple(tags)))
 
     async def aget(self, key: str) -> Any | None:
         """As `get`, awaited: what blocks is done in a thread."""
@@ -56,7 +58,7 @@ class Layer(BaseCache):
 
     async def aset(self, key: str, value: str, ttl: float | None = None, tags: Iterable[str] = ()) -> None:
         """As `set`, awaited."""
-        await run_async(self._keep(key, value, ttl, tuple(tags)))
+        await run_async(self._keep(key, value, lifetime("ttl", ttl), tuple(tags)))
 
     def lease(self, key: str, token: str, seconds: float) -> bool:
         """Whether the last store lends us `key` for `seconds`."""

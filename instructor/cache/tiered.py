@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..effects import Flow, Load, Run, Save
+from ..exceptions import CacheMiss
 from .base import BaseCache
 from .layer import Layer, time_left
 from .limits import lifetime
@@ -33,12 +34,12 @@ class TieredCache(Layer):
     def __init__(
         self,
         tiers: Sequence[BaseCache],
-        *,
+        *more: object,
         freshness: float | None = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not tiers:
-            raise ValueError("a TieredCache needs tiers: TieredCache([AutoCache(), DiskCache()])")
+        if more or isinstance(tiers, BaseCache) or not tiers:
+            raise ValueError("a TieredCache takes its tiers in one list: TieredCache([AutoCache(), DiskCache()])")
         super().__init__(*tiers)
         seconds = lifetime("freshness", freshness)
         self._freshness = math.inf if seconds is None else seconds
@@ -59,6 +60,8 @@ class TieredCache(Layer):
         for place in range(last + 1) if fresh else (last, *range(last)):
             try:
                 text = yield Load(self._stores[place], key)
+            except CacheMiss:  # no failure: nobody may be asked
+                raise
             except Exception as problem:  # noqa: BLE001  a store is a stranger's code
                 self._tell(place, "reading", problem)
                 continue
