@@ -395,6 +395,39 @@ def test_a_lock_that_is_held_for_ever(directory):
         assert cache.get("key") == "text"
 
 
+@pytest.mark.fault("A9")
+def test_operations_share_the_time_for_a_lock(directory):
+    """What a call does one after another waits as long as one; each that gets through gives the next its time back."""
+    _fill(directory, 1)
+    locked, let_go, holder = _hold_the_write_lock(directory)
+    with DiskCache(directory) as cache:
+        os.read(locked, 1)
+        took = []
+        for work in (
+            lambda: cache.lease("key", "token", 5),
+            lambda: cache.set("key", "text"),
+            lambda: cache.release("key", "token"),
+            lambda: cache.set("other", "text"),
+        ):
+            start = time.perf_counter()
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                work()
+            took.append(time.perf_counter() - start)
+        assert (0.1 < took[0], 0.1 < took[1], sum(took) < 0.4) == (True, True, True)
+
+        os.write(let_go, b".")
+        assert wait_for(holder) == 0
+        cache.set("key", "text")
+        locked, let_go, holder = _hold_the_write_lock(directory)
+        os.read(locked, 1)
+        start = time.perf_counter()
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            cache.set("key", "text")
+        assert 0.2 < time.perf_counter() - start
+        os.write(let_go, b".")
+        assert wait_for(holder) == 0
+
+
 def _hold_the_write_lock(directory):
     locked, tell = os.pipe()
     wait, let_go = os.pipe()
