@@ -94,6 +94,30 @@ def test_list_shows_what_was_used_last(directory):
     assert rows[1]["ttl"] is None
 
 
+def test_a_list_does_not_wrap_keys(tmp_path):
+    """However long they are, and however narrow a terminal is: each entry is one line."""
+    keys = ["k" * 200, "word " * 60 + "end"]
+    with DiskCache(tmp_path) as cache:
+        for key in keys:
+            cache.set(key, "text")
+
+    _, out, _ = run("list", tmp_path)
+
+    assert [line.split(" 4 ")[0].strip() for line in out.splitlines()[1:]] == keys[::-1]
+
+
+@pytest.mark.parametrize("verb", ["show", "delete"])
+@pytest.mark.parametrize("place", ["directory", "redis://:sesame@127.0.0.1:1/0"])
+def test_a_store_before_its_keys_is_told_to_come_last(directory, verb, place):
+    """Without a word of what was given, in which there may be a password."""
+    code, _, err = run(verb, directory if place == "directory" else place, KEYS[0])
+
+    assert code == 2
+    assert err == (
+        "instructor cache: keys come first, and then the store: instructor cache show KEY STORE, or delete KEY STORE\n"
+    )
+
+
 def test_show_shows_what_the_model_said(directory):
     """And the completion around it, and the time left."""
     code, document = told("show", KEYS[0], directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -61,7 +62,7 @@ def list_(store: Place, as_json: AsJson = False) -> None:
 @app.command()
 def show(key: str, store: Place, as_json: AsJson = False) -> None:
     """Show one entry: what the model said, and the completion around it."""
-    with opened(store) as cache:
+    with opened(store, after=[key]) as cache:
         text, left = cache.get(key), cache.remaining(key)
         if text is None:
             stop(f"there is no entry under {key}", 1)
@@ -92,7 +93,7 @@ def explain(one: Path, other: Path, as_json: AsJson = False) -> None:
 @app.command()
 def delete(keys: Keys = None, *, store: Place, tag: Tag = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete the entries under KEYS, or those that were stored with a tag."""
-    with opened(store) as cache:
+    with opened(store, after=keys or []) as cache:
         if bool(keys) == (tag is not None):
             raise ValueError("name the keys to delete, or one --tag")
         sure(f"Delete {len(keys)} entries?" if keys else f"Delete what bears the tag {tag!r}?", yes)
@@ -184,9 +185,16 @@ class Seen(DiskCache):
 
 
 @contextmanager
-def opened(store: str, *, make: bool = False, size_limit: int = UNBOUNDED) -> Iterator[Any]:
-    """The cache at a place, closed afterwards; it must be there already, unless it may be made."""
+def opened(store: str, *, after: Iterable[str] = (), make: bool = False, size_limit: int = UNBOUNDED) -> Iterator[Any]:
+    """The cache at a place, closed afterwards; it must be there already, unless it may be made.
+
+    `after` are the keys that were given before it, none of which should be a place.
+    """
     with one_line():
+        if any("://" in key or (Path(key) / NAME).exists() for key in after):
+            raise ValueError(
+                "keys come first, and then the store: instructor cache show KEY STORE, or delete KEY STORE"
+            )
         if "://" in store:
             cache: Any = instructor.cache.RedisCache(store)
         elif make or (Path(store) / NAME).exists():
@@ -257,7 +265,11 @@ def tell(said: Any, as_json: bool) -> None:
     table = Table(*headings, box=None, show_header=rows is said)
     for row in rows:
         table.add_row(*map(_word, row.values()))
-    Console(markup=False, highlight=False).print(table)
+    console = Console(markup=False, highlight=False)
+    if rows is said:  # wider than a terminal, rather than keys that cannot be copied, or be searched for
+        unbounded = console.options.update(max_width=sys.maxsize)
+        console.width = max(console.width, console.measure(table, options=unbounded).maximum)
+    console.print(table)
 
 
 def _word(value: Any) -> str:
