@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 from cache_tools import describe, in_child
 from echo import Asked
 from strace import tampered
-from test_cache_disk_faults import as_root, mounted, set_aside
+from test_cache_disk_faults import SOUND, as_root, check, mounted, set_aside
 
 from instructor.cache import CacheWarning, DiskCache, stats
 from instructor.cache.shelf import shelf_of
@@ -196,7 +197,32 @@ def test_a_limit_of_the_process(directory, limit, value):
 
 @pytest.mark.fault("A12")
 def test_a_file_system_without_shared_memory(directory):
-    """Where SQLite's log cannot be used, as on some network disks, calls are answered, and one warning says why not."""
+    """Where SQLite's log cannot be used, as on some network disks, a cache is begun that keeps a plain journal."""
+
+    def use():
+        with (
+            warnings.catch_warnings(record=True) as given,
+            DiskCache(directory, timeout=20) as cache,
+            DiskCache(directory) as other,
+        ):
+            warnings.simplefilter("always")
+            asked = Asked(cache)
+            assert [asked.right(question) for question in "abcabc"] == [True] * 6
+            with ThreadPoolExecutor(4) as pool:
+                assert all(pool.map(asked.right, map(str, range(40))))
+            cache.set("key", "text", tags=["tag"])
+            assert (other.get("key"), other.delete_tag("tag"), cache.get("key")) == ("text", 1, None)
+        return (given, asked.calls, stats(cache).hits, check(directory)) == ([], 43, 3, SOUND)
+
+    shm = [path for path in files_of(directory) if path.name.endswith("-shm")]
+    assert tampered(use, "mmap:error=ENODEV", shm) == (0, True)
+
+
+@pytest.mark.fault("A12")
+def test_a_file_that_came_from_a_better_file_system(directory):
+    """It cannot be opened without its log: calls are answered, and one warning says why they are not kept."""
+    with DiskCache(directory) as cache:
+        cache.set("key", "text")
 
     def use():
         with warnings.catch_warnings(record=True) as given, DiskCache(directory) as cache:

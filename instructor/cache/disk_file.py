@@ -110,13 +110,23 @@ class CacheFile:
 
     def _begin(self) -> None:
         """Put an empty cache in place, in one step: so an empty file at the path is always a damaged one."""
+        try:
+            new = self._made("WAL")
+        except sqlite3.OperationalError as problem:
+            if not table.tells_no_memory(problem):
+                raise
+            new = self._made("DELETE")  # slower, and readers wait for whoever writes
+        Path(new).rename(self.path)
+
+    def _made(self, journal: str) -> str:
+        """The path of an empty cache that keeps such a journal."""
         new = self.path + ".new"
         for left in [new, *(path + log for path in (new, self.path) for log in _SUFFIXES[1:])]:
             Path(left).unlink(missing_ok=True)  # a log that stayed behind would be replayed
         Path(new).touch(0o600, exist_ok=False)
         with closing(_connection(new, "rw")) as db:
-            db.executescript(table.BEGIN)
-        Path(new).rename(self.path)
+            db.executescript(table.begin(journal))
+        return new
 
 
 def _connection(path: str, mode: str) -> sqlite3.Connection:

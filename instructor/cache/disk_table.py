@@ -15,11 +15,11 @@ _DIGEST = 64
 _PRIME = 2**63 - 25
 """The largest prime in SQLite's integers: digests that differ in one place have different remainders."""
 
-BEGIN = f"""
-    PRAGMA page_size = {PAGE};
+BEGIN = """
+    PRAGMA page_size = {page};
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA synchronous = OFF;
-    PRAGMA journal_mode = WAL;
+    PRAGMA journal_mode = {journal};
     BEGIN;
     CREATE TABLE entries (
         id INTEGER PRIMARY KEY,     -- 63 bits of a digest of the key: a row is found by number
@@ -30,8 +30,8 @@ BEGIN = f"""
     );
     CREATE INDEX entries_by_use ON entries (used);
     CREATE INDEX entries_by_expiry ON entries (expires) WHERE expires IS NOT NULL;
-    PRAGMA application_id = {APPLICATION};
-    PRAGMA user_version = {FORMAT};
+    PRAGMA application_id = {application};
+    PRAGMA user_version = {format};
     COMMIT;
 """
 # The cache folds the log itself, to keep within its size. Debian's builds delete securely: they would write every freed
@@ -87,6 +87,11 @@ _BEGIN_TAGS = (
 _PUT_TAG = "INSERT OR IGNORE INTO tags VALUES (?, ?)"
 _TAGGED = "SELECT key FROM entries WHERE id IN (SELECT id FROM tags WHERE tag = ? ORDER BY id LIMIT 64)"
 _DROP_TAGGED = "DELETE FROM entries WHERE id IN (SELECT id FROM tags WHERE tag = ? ORDER BY id LIMIT 64)"
+
+
+def begin(journal: str) -> str:
+    """What makes an empty cache, with a write-ahead log (WAL) or a journal of the other kind."""
+    return BEGIN.format(journal=journal, page=PAGE, application=APPLICATION, format=FORMAT)
 
 
 def address(key: str) -> tuple[int, bytes]:
@@ -161,3 +166,8 @@ def pragma(cursor: sqlite3.Cursor, name: str) -> int:
 def tells_damage(error: Exception) -> bool:
     """Whether `error` says that the file is not what it should be; sqlite3 raises subclasses for almost all else."""
     return type(error) is sqlite3.DatabaseError or str(error).startswith("no such table")
+
+
+def tells_no_memory(error: Exception) -> bool:
+    """Whether `error` says that processes can share no memory here, which a write-ahead log needs."""
+    return getattr(error, "sqlite_errorname", str(error)).startswith(("SQLITE_IOERR_SHM", "disk I/O error"))
