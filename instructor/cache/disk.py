@@ -91,7 +91,7 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         return bool(self._run(self._write, (_drop, *table.address(key))))
 
     def delete_tagged(self, tag: str) -> list[str]:
-        """Forget what was stored with `tag`, and overwrite it in the file; the keys that went."""
+        """Forget what was stored with `tag`, and overwrite its place in the file; the keys that went."""
         keys: list[str] = []
         while some := self._run(self._wipe, (table.drop_tagged, table.address(tag)[0])):  # as `prune` does
             keys += some
@@ -260,7 +260,7 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         return result
 
     def _wipe(self, thread: Thread, cursor: sqlite3.Cursor, change: tuple[Any, ...]) -> Any:
-        """Make `change`, and leave nothing of what it deletes in the file or in its log."""
+        """Make `change`, and overwrite the places of what it deletes: copies may be left where SQLite moved it."""
         cursor.execute("PRAGMA secure_delete = ON")
         try:
             result = self._write(thread, cursor, change)

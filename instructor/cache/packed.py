@@ -12,8 +12,8 @@ from contextlib import suppress
 
 LONG = 2**14
 """Bytes up to which text is kept as it is: inflating it again takes longer than a gigabit network does for the rest."""
-LARGEST = 2**24
-"""Bytes that a compressed text may have: no more are made of what somebody put on a server."""
+LARGEST = 2**22
+"""Bytes that a compressed text may have: an event loop waits 20 ms for so many, and no more are made of anything."""
 _HEAD = b"\xfe\xff"
 
 
