@@ -65,6 +65,18 @@ def test_tiers_are_given_in_a_list(given):
         TieredCache(*given)
 
 
+def test_a_layer_imposes_what_its_stores_do_and_what_it_does_itself():
+    """Its own word counts, where both have one."""
+
+    class Inner(AutoCache):
+        imposes = {"cache_mode": "read", "cache_ttl": 5}  # noqa: RUF012 - as users write it
+
+    class Outer(TieredCache):
+        imposes = {"cache_mode": "offline"}  # noqa: RUF012 - as users write it
+
+    assert Outer([AutoCache(), Inner()]).imposes == {"cache_mode": "offline", "cache_ttl": 5}
+
+
 @pytest.mark.parametrize("make", [lambda inner: TieredCache([inner]), lambda inner: SealedCache(inner, b"s" * 32)])
 def test_a_layer_takes_the_times_that_stores_take(make):
     """A `timedelta` is one; what is no time is refused before anything is stored."""

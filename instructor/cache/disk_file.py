@@ -125,7 +125,7 @@ class CacheFile:
             Path(left).unlink(missing_ok=True)  # a log that stayed behind would be replayed
         Path(new).touch(0o600, exist_ok=False)
         with closing(_connection(new, "rw")) as db:
-            db.executescript(table.begin(journal))
+            db.executescript(table.BEGIN % journal)
         return new
 
 

@@ -15,11 +15,11 @@ _DIGEST = 64
 _PRIME = 2**63 - 25
 """The largest prime in SQLite's integers: digests that differ in one place have different remainders."""
 
-BEGIN = """
-    PRAGMA page_size = {page};
+BEGIN = f"""
+    PRAGMA page_size = {PAGE};
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA synchronous = OFF;
-    PRAGMA journal_mode = {journal};
+    PRAGMA journal_mode = %s;
     BEGIN;
     CREATE TABLE entries (
         id INTEGER PRIMARY KEY,     -- 63 bits of a digest of the key: a row is found by number
@@ -30,8 +30,8 @@ BEGIN = """
     );
     CREATE INDEX entries_by_use ON entries (used);
     CREATE INDEX entries_by_expiry ON entries (expires) WHERE expires IS NOT NULL;
-    PRAGMA application_id = {application};
-    PRAGMA user_version = {format};
+    PRAGMA application_id = {APPLICATION};
+    PRAGMA user_version = {FORMAT};
     COMMIT;
 """
 # The cache folds the log itself, to keep within its size. Debian's builds delete securely: they would write every freed
@@ -87,11 +87,6 @@ _BEGIN_TAGS = (
 _PUT_TAG = "INSERT OR IGNORE INTO tags VALUES (?, ?)"
 _TAGGED = "SELECT key FROM entries WHERE id IN (SELECT id FROM tags WHERE tag = ? ORDER BY id LIMIT 64)"
 _DROP_TAGGED = "DELETE FROM entries WHERE id IN (SELECT id FROM tags WHERE tag = ? ORDER BY id LIMIT 64)"
-
-
-def begin(journal: str) -> str:
-    """What makes an empty cache, with a write-ahead log (WAL) or a journal of the other kind."""
-    return BEGIN.format(journal=journal, page=PAGE, application=APPLICATION, format=FORMAT)
 
 
 def address(key: str) -> tuple[int, bytes]:

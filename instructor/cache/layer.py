@@ -31,7 +31,7 @@ class Layer(BaseCache):
         self._lender: Any = self._stores[-1]
         self.lends = bool(getattr(self._lender, "set_leased", None)) and getattr(self._lender, "lends", True)
         self.keeps_tags = all(shelf_of(store).keeps_tags for store in self._stores)
-        self.imposes = dict(chain.from_iterable(store.imposes.items() for store in self._stores))
+        self.imposes = {**dict(chain.from_iterable(store.imposes.items() for store in self._stores)), **self.imposes}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._stores))})"
