@@ -8,6 +8,7 @@ import math
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing, closing, suppress
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import pydantic
 import tenacity
 
 from .cache.base import BaseCache
+from .cache.flights import LEADING
 from .effects import END, Begin, Decide, Do, Emit, Flow, Join, Load, Next, Open, Run, Save, Send, Share, Sleep, Whole
 from .sharing import join, join_async, share, share_async
 
@@ -243,8 +245,16 @@ async def _join_async(effect: Join) -> tuple[Any, Any]:
 
 
 def _begin(effect: Begin) -> None:
+    work = partial(_aside().run, _drain, effect.work(effect.plan))
     with suppress(RuntimeError):  # a program that ends begins no threads
-        threading.Thread(target=_drain, args=(effect.work(),), name="instructor-refresh", daemon=True).start()
+        threading.Thread(target=work, name="instructor-refresh", daemon=True).start()
+
+
+def _aside() -> Context:
+    """What surrounds us now, for what goes on beside us: it leads none of the flights that we lead."""
+    context = copy_context()
+    context.run(LEADING.set, frozenset())
+    return context
 
 
 def _drain(flow: Flow[Any]) -> None:
@@ -254,7 +264,8 @@ def _drain(flow: Flow[Any]) -> None:
 
 
 async def _begin_async(effect: Begin) -> None:
-    task = asyncio.create_task(_drain_async(effect.work()))
+    task = _aside().run(asyncio.create_task, _drain_async(effect.work(effect.plan)))
+    BEGUN.difference_update([begun for begun in list(BEGUN) if begun.get_loop().is_closed()])
     BEGUN.add(task)
     task.add_done_callback(BEGUN.discard)
 

@@ -84,9 +84,10 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Begin(msgspec.Struct, frozen=True):
-    """Have a flow of its own begin, in the background: what it emits is heard by nobody, nor is it waited for."""
+    """Have `work` on a plan begin, in the background: what it emits is heard by nobody, nor is it waited for."""
 
-    work: Callable[[], Flow[Any]]
+    work: Callable[[Any], Flow[Any]]
+    plan: Any
 
 
 class Decide(msgspec.Struct, frozen=True):

@@ -39,7 +39,7 @@ def meanwhile(plan: Plan, slot: Slot, text: Any, again: Callable[..., Flow[Any]]
     if offline and answer is None:
         raise missing(slot, text)
     if not offline and answer is not None and slot.flight not in slot.shelf.flights:
-        yield Begin(partial(refresh, _apart(plan), slot, text, again))
+        yield Begin(partial(refresh, slot=slot, text=text, again=again), _apart(plan))
     return answer
 
 
@@ -62,12 +62,13 @@ def old(plan: Plan, slot: Slot, text: Any, seconds: float) -> Answer | None:
     return answer
 
 
-def refresh(plan: Plan, slot: Slot, text: Any, again: Callable[..., Flow[Any]]) -> Flow[None]:
-    """Ask anew, once for all who do and, with a lease, for all processes; whoever has an answer hears of no error."""
+def refresh(plan: Plan, slot: Slot, text: Any, again: Callable[..., Flow[Answer]]) -> Flow[Answer]:
+    """Ask anew, once for all who do and, with a lease, for all processes; an error is told, for nobody waits for it."""
     try:
-        yield from again(plan, slot, text)
-    except Exception as problem:  # noqa: BLE001  the provider's, or anybody's
+        return (yield from again(plan, slot, text))
+    except Exception as problem:
         trouble(plan, slot, "refreshing", problem)
+        raise
 
 
 def _apart(plan: Plan) -> Plan:

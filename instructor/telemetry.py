@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from . import __version__
 from .answer import Answer
 from .dialects.base import model_of
-from .effects import Emit, Flow
+from .effects import Begin, Emit, Flow
 from .exceptions import InstructorRetryException
 from .hooks import HookName, Hooks
 from .plan import Plan
@@ -51,6 +51,8 @@ def _told(pipeline: Callable[[Plan], Flow[Answer]], plan: Plan) -> Flow[Answer]:
             effect = step(given)
             if type(effect) is Emit:
                 call.leave()
+            elif type(effect) is Begin:  # a call of its own, of which ours hears nothing
+                effect = Begin(partial(_told, effect.work), replace(effect.plan, hooks=plan.hooks))
             try:
                 given, step = (yield effect), flow.send
             except BaseException as problem:  # noqa: BLE001  whatever happened, the flow decides

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from test_flow import ending, never_called
 from instructor.cache import AutoCache, CacheMiss, CacheWarning, DiskCache, TieredCache, info, stats
 from instructor.cache.completion import keep
 from instructor.cache.entry import Entry, seal, unseal
+from instructor.cache.flights import LEADING
 from instructor.client import Instructor
 from instructor.drive import BEGUN, run, run_async
 from instructor.effects import Begin, Emit, Join, Load, Next, Save, Share
@@ -31,6 +33,7 @@ from instructor.plan import Plan, growing, several
 from instructor.stale import is_outage
 from instructor.streaming import stream
 from instructor.streams import streamed
+from instructor.telemetry import watched
 
 MESSAGES = [{"role": "user", "content": "Extract: John is 25"}]
 BOTH: dict[str, Any] = {"cache_ttl": 60, "stale_while_revalidate": 30, "stale_if_error": 300}
@@ -75,10 +78,10 @@ class Asking:
         plan = self.planned(response_model, **how)
         if plan.streams:
             return [*streamed(plan)]
-        return asyncio.run(self._wait(plan)) if self.use_async else run(solve(plan)).value
+        return asyncio.run(self._wait(plan)) if self.use_async else run(watched(solve, plan)).value
 
     async def _wait(self, plan: Plan) -> Any:
-        answer = await run_async(solve(plan))
+        answer = await run_async(watched(solve, plan))
         await asyncio.gather(*BEGUN)
         return answer.value
 
@@ -239,6 +242,39 @@ def test_a_loop_that_ends_takes_the_refresh_along(provider: FakeProvider) -> Non
     assert asking() == EVE
 
 
+def test_a_loop_that_was_closed_refreshes_nothing(provider: FakeProvider) -> None:
+    """Nor does it keep others from it: who closes a loop without cancelling what goes on in it leaves it unfinished."""
+    provider.say(*ANSWERS)
+    asking = Asking(provider, use_async=True, **BOTH)
+    asking()
+    asking.clock.now += 70
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # "Task was destroyed but it is pending!"
+    loop.run_until_complete(run_async(solve(asking.planned())))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert len(asking.cache._shelf.flights) == 1
+    loop.close()
+
+    assert [asking(), asking()] == [JOHN, EVE]
+    assert not BEGUN
+
+
+def test_what_surrounds_a_call_surrounds_its_refresh(asking: Asking) -> None:
+    """The context variables of the program, such as whose call it is; not the flights that the call leads."""
+    tenant = ContextVar("tenant", default="nobody")
+    heard: list[Any] = []
+    asking.client.on("cache:miss", lambda key: heard.append((tenant.get(), len(LEADING.get()))))
+    asking.clock.now += 70
+    mark = tenant.set("Ada"), LEADING.set(frozenset({(0, "another")}))
+    try:
+        asking()
+    finally:
+        tenant.reset(mark[0])
+        LEADING.reset(mark[1])
+
+    assert heard == [("Ada", 1)], "it leads its own"
+
+
 def test_who_goes_on_writing_changes_no_refresh(provider: FakeProvider) -> None:
     """What is asked in the background is what was asked, however late that begins."""
     provider.say(*ANSWERS)
@@ -252,7 +288,7 @@ def test_who_goes_on_writing_changes_no_refresh(provider: FakeProvider) -> None:
     begin = flow.send(asking.cache.get(plan.slot.key))
     messages.append({"role": "user", "content": "and how old?"})
 
-    run(begin.work())
+    run(begin.work(begin.plan))
 
     assert [len(request["messages"]) for request in provider.requests] == [1, 1]
     assert asking() == EVE
@@ -491,7 +527,7 @@ def test_what_is_old_begins_a_flow_of_its_own(old: tuple[Plan, str]) -> None:
     begin = flow.send(text)
     assert isinstance(begin, Begin)
     assert ending(flow, None).value == JOHN
-    share = next(begin.work())
+    share = next(begin.work(begin.plan))
     assert isinstance(share, Share)
     assert plan.slot is not None
     assert share.key == plan.slot.key

@@ -16,6 +16,7 @@ from fake_provider import FakeProvider, Say
 from flavours import anthropic_client, ask, google_client, groq_client, openai_client, responses_client
 from pydantic import BaseModel
 from test_cache_flights import everybody_waits
+from test_cache_stale import Asking
 from test_public import loaded_by
 
 import instructor
@@ -383,6 +384,22 @@ def test_an_answer_that_is_not_there_is_a_miss(provider: FakeProvider, seen: See
     (facts,) = seen.facts
     found = facts["instructor.cache"], facts["instructor.attempts"], facts["error.type"]
     assert found == ("miss", 0, "CacheMiss")
+
+
+@pytest.mark.parametrize("use_async", [False, True])
+def test_a_refresh_is_a_call_of_its_own(provider: FakeProvider, seen: Seen, use_async: bool) -> None:
+    """Within the one that got the old answer, which cost nothing; what the new one costs is counted."""
+    asking = Asking(provider, use_async=use_async, cache_ttl=60, stale_while_revalidate=30)
+    for later in (0, 70):
+        asking.clock.now += later
+        seen.forget()
+        asking()
+    spans = {span.attributes["instructor.cache"]: span for span in seen.spans}
+
+    assert {said: span.attributes["instructor.attempts"] for said, span in spans.items()} == {"hit": 0, "miss": 1}
+    assert spans["miss"].parent.span_id == spans["hit"].context.span_id
+    assert spans["hit"].attributes["instructor.cache.stale"]
+    assert seen.tokens() == {"input": 10, "output": 5}
 
 
 def test_what_has_no_key_is_told(provider: FakeProvider, seen: Seen) -> None:

@@ -62,6 +62,11 @@ class Flight:
             self.landing.set_result(landing)
             self.grown.set_result(None)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether its loop was closed, so that nobody will ever land it."""
+        return self.loop is not None and self.loop.is_closed()
+
     def has(self, number: int) -> bool:
         """Whether that many things and one more were said, or all is over."""
         return len(self.said) > number or self.landing.done()
@@ -129,7 +134,8 @@ class Flights:
         return len(self._open)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._open
+        flight = self._open.get(key)
+        return flight is not None and not flight.is_lost
 
     def board(
         self,
@@ -147,8 +153,8 @@ class Flights:
             return None, False
         with self._lock:
             flight = self._open.get(key)
-            if flight is not None and flight.loop is not None and flight.loop.is_closed():
-                flight = None  # nobody will ever land it
+            if flight is not None and flight.is_lost:
+                flight = None
             if flight is not None and _waits_for_ever(flight, inside):
                 return None, False
             leading = flight is None
