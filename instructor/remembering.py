@@ -42,16 +42,19 @@ def recall(plan: Plan, slot: Slot, refused: Any = None) -> Flow[tuple[Any, Answe
         if plan.hooks.on_hit:
             plan.hooks.emit(HookName.CACHE_HIT, slot.key, age=kept.age(plan.clock()))
     else:
-        yield from _without(slot, text)
+        yield from _without(plan, slot, text)
     return text, answer
 
 
-def _without(slot: Slot, text: Any) -> Flow[None]:
+def _without(plan: Plan, slot: Slot, text: Any) -> Flow[None]:
     """There is no answer here; a store of several may have one further down."""
     if slot.policy == "offline" and slot.stale is None:
         raise missing(slot, text)
-    if text is not None and hasattr(slot.shelf.store, "recheck"):
-        yield Do(slot.shelf.store, "recheck", (slot.key,))
+    try:
+        if text is not None and hasattr(slot.shelf.store, "recheck"):
+            yield Do(slot.shelf.store, "recheck", (slot.key,))
+    except Exception as problem:  # noqa: BLE001  a store is a stranger's code
+        trouble(plan, slot, "reading", problem)
 
 
 def missing(slot: Slot, text: Any) -> CacheMiss:

@@ -99,6 +99,13 @@ class Broken(BaseCache):
             raise OSError("no space")
 
 
+class Forgetful(Mine):
+    """A store of several that fails where it is told that what it gave was old."""
+
+    def recheck(self, key: str) -> None:
+        raise OSError("gone")
+
+
 def caches(tmp_path: Path, clock: Now) -> dict[str, BaseCache]:
     """The three kinds of cache."""
     return {
@@ -217,6 +224,20 @@ def test_a_broken_store_costs_a_miss_and_one_warning(
     assert [CacheWarning] == [warning.category for warning in caught]
     assert stats(cache).errors >= 1
     assert 1 == provider.calls
+
+
+@pytest.mark.fault("F1")
+@sync_and_async
+def test_a_store_that_cannot_forget_costs_a_miss(provider: FakeProvider, use_async: bool) -> None:
+    """Where it is told that what it gave will not do."""
+    cache = Forgetful()
+    client = openai_client(provider, use_async=use_async, cache=cache)
+    ask(client, response_model=User, **QUESTION)
+    cache.kept = dict.fromkeys(cache.kept, "damaged")
+
+    with pytest.warns(CacheWarning):
+        assert JOHN == ask(client, response_model=User, **QUESTION)
+    assert 2 == provider.calls
 
 
 @pytest.mark.fault("E6")
