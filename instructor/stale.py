@@ -23,6 +23,9 @@ SIGNS = ("Connect", "Timeout", "Transport", "Network")
 BUSY = (408, 429)
 """What a provider says that will answer later; beside that every status of 500 and above."""
 
+GRPC = {"UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504, "RESOURCE_EXHAUSTED": 429, "INTERNAL": 500, "UNKNOWN": 500}
+"""What those are in HTTP (google/rpc/code.proto); the others are no outage."""
+
 
 def meanwhile(plan: Plan, slot: Slot, text: Any, again: Callable[..., Flow[Any]]) -> Flow[Answer | None]:
     """An old answer that will do at once, while `again` asks in the background; or none.
@@ -87,8 +90,10 @@ def is_outage(error: object) -> bool:
 
 
 def _status_of(error: Any) -> int | None:
-    """The HTTP status in an SDK's error: Google's calls it code, and Amazon's hides it."""
-    response = getattr(error, "response", None)
+    """The HTTP status in an SDK's error: Google's calls it code, Amazon's hides it, and xAI's has one of gRPC's."""
+    response, code = getattr(error, "response", None), getattr(error, "code", None)
+    if callable(code):
+        return GRPC.get(getattr(code(), "name", ""), 400)
     about = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
-    told = getattr(error, "status_code", None), getattr(error, "code", None), about.get("HTTPStatusCode")
+    told = getattr(error, "status_code", None), code, about.get("HTTPStatusCode")
     return next((status for status in told if isinstance(status, int)), None)
