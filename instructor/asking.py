@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from difflib import get_close_matches
 from functools import partial
 
 import tenacity
 from msgspec.structs import replace
 
 from .answer import Answer, is_whole, judge
+from .cache.wishes import WORDS
 from .conversation import Conversation, root
 from .effects import Decide, Flow, Run, Send, Sleep
-from .exceptions import IncompleteOutputException, RefusalError, TokenBudgetError
+from .exceptions import (
+    ConfigurationError,
+    IncompleteOutputException,
+    InstructorRetryException,
+    RefusalError,
+    TokenBudgetError,
+)
 from .listen import listen, overhear
 from .media import PLACES, holds, rendered
 from .plan import Plan
@@ -19,12 +28,42 @@ from .receipt import attach
 from .retry import RETRYABLE, controller, seconds
 from .shape import Shape
 
+UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
+"""What Python says of an argument that a function does not have."""
+OURS = (
+    "response_model",
+    "max_retries",
+    "context",
+    "strict",
+    "hooks",
+    "token_budget",
+    "cache",
+    "stream",
+    *sorted(WORDS),
+)
 FINAL = (IncompleteOutputException, RefusalError, TokenBudgetError)
 """What no controller may retry: asking again would give the same, or cost what may not be spent."""
 
 
 def ask(plan: Plan) -> Flow[Answer]:
-    """Ask the provider, until the answer will do or there is reason to stop."""
+    """Ask the provider, until the answer will do or there is reason to stop.
+
+    Raises:
+        ConfigurationError: an argument is almost one of ours, and not one of the SDK's.
+    """
+    try:
+        return (yield from _ask(plan))
+    except (TypeError, InstructorRetryException) as error:
+        unknown = UNEXPECTED.search(str(error.__cause__ or error))
+        meant = unknown and get_close_matches(unknown[1], OURS if unknown[1] in plan.kwargs else (), 1, cutoff=0.8)
+        if unknown and meant:
+            raise ConfigurationError(
+                f"Neither we nor the SDK know an argument {unknown[1]!r}. Did you mean {meant[0]!r}?"
+            ) from error
+        raise
+
+
+def _ask(plan: Plan) -> Flow[Answer]:
     if plan.endpoint.start is not None:
         yield Run(plan.endpoint.start)
     if any(holds(plan.kwargs.get(name)) for name in PLACES):

@@ -20,6 +20,7 @@ from fake_provider import FakeProvider, Say
 from flavours import CLIENTS, ask, openai_client, ways
 from google.genai import types as google_types
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from test_stream import heard
 
 import instructor
 from instructor import Mode
@@ -615,3 +616,24 @@ def test_a_deprecated_mode_means_its_successor(provider: FakeProvider) -> None:
 def test_a_client_says_what_it_asks(provider: FakeProvider) -> None:
     """Its provider, its model and its mode, and nothing secret."""
     assert "<Instructor of openai, model='m', mode=TOOLS>" == repr(openai_client(provider))
+
+
+@pytest.mark.parametrize("use_async", [False, True])
+@pytest.mark.parametrize("how", [{}, {"response_model": None}, {"stream": True, "response_model": list[User]}], ids=str)
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("cache_tll", "cache_ttl"), ("chace", "cache"), ("max_retry", "max_retries")]
+)
+def test_a_misspelt_argument_is_said_to_be_one(
+    provider: FakeProvider, use_async: bool, how: dict[str, Any], wrong: str, right: str
+) -> None:
+    """Where the SDK does not know it either; what is like none of ours is the SDK's own error, as ever."""
+    client = openai_client(provider, use_async=use_async, cache=AutoCache())
+    asking = {"response_model": User, "messages": QUESTION, **how}
+
+    with pytest.raises(ConfigurationError, match=f"'{wrong}'. Did you mean '{right}'") as caught:
+        heard(ask(client, **asking, **{wrong: 1}))
+    with pytest.raises((TypeError, InstructorRetryException), match="unexpected keyword argument 'weight'"):
+        heard(ask(client, **asking, weight=1))
+
+    assert caught.value.__cause__ is not None
+    assert provider.calls == 0
