@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -22,14 +21,13 @@ from .answer import Answer
 from .dialects.base import model_of
 from .effects import Begin, Emit, Flow
 from .exceptions import InstructorRetryException
-from .hooks import HookName, Hooks
+from .hooks import HookName
 from .plan import Plan
 from .usage import sides
 
 PROVIDERS = {"azure_openai": "azure.ai.openai", "bedrock": "aws.bedrock", "genai": "gcp.gemini"}
 PROVIDERS |= {"mistral": "mistral_ai", "vertexai": "gcp.vertex_ai", "xai": "x_ai"}
 """What the conventions call a provider, where it is not our word."""
-HEARD = HookName.COMPLETION_KWARGS, HookName.CACHE_HIT, HookName.CACHE_MISS, HookName.CACHE_BYPASS
 SECONDS = [0.01 * 2**step for step in range(14)]
 TOKENS = [4**step for step in range(14)]
 """The bounds of histograms that the conventions advise."""
@@ -43,7 +41,7 @@ def watched(pipeline: Callable[[Plan], Flow[Answer]], plan: Plan) -> Flow[Answer
 def _told(pipeline: Callable[[Plan], Flow[Answer]], plan: Plan) -> Flow[Answer]:
     """The flow, in a span that is the current one except while the caller looks at an item of a stream."""
     call = Call(plan)
-    flow = pipeline(replace(plan, hooks=plan.hooks + call.hooks))
+    flow = pipeline(replace(plan, hooks=call.hooks))
     step, given = flow.send, None
     call.enter()
     try:
@@ -71,30 +69,40 @@ def _told(pipeline: Callable[[Plan], Flow[Answer]], plan: Plan) -> Flow[Answer]:
 
 
 class Call:
-    """One call: its span, and what is known of it. `facts` go to the span and the metrics, `own` to the span alone."""
+    """One call: its span, and what is known of it. `facts` go to the span and the metrics, `own` to the span alone.
+
+    It `paid` where the provider was asked, and not by somebody else: what that cost is counted once.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.began = time.perf_counter()
-        self.heard: dict[str, list[Any]] = defaultdict(list)
-        self.hooks = Hooks()
-        for name in HEARD:
-            self.hooks.on(name, partial(self._hear, name))
+        self.attempts, self.paid = 0, plan.slot is None
+        self.hooks = plan.hooks.copy()
+        self.hooks.on(HookName.COMPLETION_KWARGS, self._asks)
+        self.hooks.on(HookName.CACHE_HIT, self._finds)
+        self.hooks.on(HookName.CACHE_MISS, self._misses)
+        self.hooks.on(HookName.CACHE_BYPASS, self._bypasses)
         provider, model = plan.endpoint.row.provider.value, str(plan.kwargs.get("model") or "")
         self.facts = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": PROVIDERS.get(provider, provider)}
         self.facts |= {"gen_ai.request.model": model} if model else {}
         self.own: dict[str, Any] = {"instructor.mode": plan.mode.value}
+        self.own |= {"instructor.cache.reason": "no stable identity"} if plan.bypassed else {}
         self.context, self.trace, start, self.seconds, self.tokens = _opentelemetry()
         self.span = start(f"chat {model}".strip(), attributes=self.facts)
         self.facts["instructor.cache"] = "miss" if plan.slot else "bypass" if plan.bypassed else "off"
 
-    def _hear(self, name: str, /, *said: Any, **facts: Any) -> None:
-        self.heard[name].append(facts if name == HookName.CACHE_HIT else said)
+    def _asks(self, **_: Any) -> None:
+        self.attempts += 1
 
-    @property
-    def paid(self) -> bool:
-        """Whether the provider was asked, and not by somebody else: what that cost is counted once."""
-        return self.plan.slot is None or HookName.CACHE_MISS in self.heard
+    def _finds(self, _key: str, **facts: Any) -> None:
+        self.own |= {f"instructor.cache.{name}": value for name, value in facts.items()}
+
+    def _misses(self, _key: str) -> None:
+        self.paid = True
+
+    def _bypasses(self, reason: str, **_: Any) -> None:
+        self.own["instructor.cache.reason"] = reason
 
     def enter(self) -> None:
         """Let what is done from now on belong to the call."""
@@ -121,12 +129,7 @@ class Call:
 
     def end(self) -> None:
         """It is over."""
-        for fact in self.heard[HookName.CACHE_HIT]:
-            self.own |= {f"instructor.cache.{name}": value for name, value in fact.items()}
-        for reason, *_ in [("no stable identity",)] if self.plan.bypassed else self.heard[HookName.CACHE_BYPASS]:
-            self.own["instructor.cache.reason"] = reason
-        attempts = len(self.heard[HookName.COMPLETION_KWARGS])
-        self.own["instructor.attempts"] = attempts or int(self.paid)  # plain completions are not told of
+        self.own["instructor.attempts"] = self.attempts or int(self.paid)  # plain completions are not told of
         self.seconds.record(time.perf_counter() - self.began, self.facts)
         self.span.set_attributes(self.facts | self.own)
         self.span.end()

@@ -6,6 +6,7 @@ import operator
 import pickle
 import threading
 import warnings
+import weakref
 
 import pytest
 
@@ -251,3 +252,45 @@ def test_hooks_can_be_copied_and_pickled():
 
     assert pickle.loads(pickle.dumps(hooks)).any(HookName.PARSE_ERROR)  # noqa: S301 - our own bytes
     assert copy.deepcopy(hooks).any(HookName.PARSE_ERROR)
+
+
+@pytest.mark.parametrize("kwargs", [{"age": 1, "stale": True}, {"age": 1}, {"age": 2, "stale": True}], ids=str)
+def test_a_signature_is_looked_at_once_and_holds_nothing(kwargs):
+    """Each set of keywords has an answer of its own, and a handler that nobody keeps is gone."""
+    heard = []
+
+    def handler(key, age):
+        heard.append((key, age))
+
+    hooks, seen = Hooks(), weakref.ref(handler)
+    hooks.on("cache:hit", handler)
+    for _ in range(2):
+        hooks.emit("cache:hit", "k", **kwargs)
+        hooks.emit("cache:hit", "k", age=0)
+    del handler
+    hooks.clear()
+
+    assert heard == [("k", kwargs["age"]), ("k", 0)] * 2
+    assert seen() is None
+
+
+def test_methods_of_one_class_are_told_apart(heard):
+    """What is known of a method's signature is known of it for every object."""
+    hooks = Hooks()
+    for name in ("cache:hit", "cache:miss"):
+        hooks.on(name, Listening(heard).hit)
+
+        hooks.emit(name, "k", age=1, stale=True)
+
+    assert heard == [(("k",), {"age": 1})] * 2
+
+
+class Listening:
+    """Somebody with a method that takes one keyword."""
+
+    def __init__(self, heard):
+        self.heard = heard
+
+    def hit(self, key, age):
+        """Hear of a hit."""
+        self.heard(key, age=age)
