@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from .answer import Answer, is_whole, judge
 from .cache.wishes import WORDS
-from .conversation import Conversation, root
+from .conversation import Conversation, insist, root
 from .effects import Decide, Flow, Run, Send, Sleep
 from .exceptions import (
     ConfigurationError,
@@ -95,12 +95,12 @@ def _ask(plan: Plan) -> Flow[Answer]:
 
 
 def complete(plan: Plan) -> Flow[Answer]:
-    """A plain completion, or the SDK's own stream of one: one call, given back as it came."""
+    """A plain completion, or the SDK's own stream of one, given back as it came."""
     endpoint = plan.endpoint
     asked = endpoint.dialect.ask(plan.kwargs, None, plan.mode)
     if plan.reading:
-        return Answer((yield Send(endpoint.stream, endpoint.row.streamed(asked))), whole=False)
-    completion = yield Send(endpoint.call, asked)
+        return Answer((yield from insist(plan, Send(endpoint.stream, endpoint.row.streamed(asked)))), whole=False)
+    completion = yield from insist(plan, Send(endpoint.call, asked))
     return Answer(completion, raw=completion, whole=plan.slot is not None and is_whole(plan, completion))
 
 

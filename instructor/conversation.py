@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import tenacity
 
 from .dialects.base import Reply
+from .effects import Decide, Flow, Open, Send, Sleep
 from .exceptions import (
     FailedAttempt,
     InstructorRetryException,
@@ -14,6 +16,7 @@ from .exceptions import (
     TokenUsageUnavailableError,
 )
 from .plan import Plan
+from .retry import controller
 from .usage import add, tokens
 
 QUESTION = ("messages", "contents", "input")
@@ -101,6 +104,36 @@ def _replace_usage(completion: Any, usage: Any, total: Any) -> None:
     for name in ("usage", "usage_metadata"):
         if total is not usage and getattr(completion, name, None) is usage:
             setattr(completion, name, total)
+
+
+def insist(plan: Plan, effect: Send | Open) -> Flow[Any]:
+    """What comes of a plain question: asked once, or as often as a controller of the user's own has it.
+
+    Raises:
+        Exception: the SDK's own, as it came.
+    """
+    if not isinstance(plan.max_retries, tenacity.BaseRetrying):
+        return (yield effect)
+    control = controller(plan.max_retries, None, is_async=plan.endpoint.is_async)
+    if plan.reading:  # what a callback gives in a stream's place is none
+        control.retry_error_callback = None
+    control.begin()
+    state = tenacity.RetryCallState(control, None, (), {})
+    while True:
+        try:
+            step = yield Decide(control, state)
+        except Exception as error:  # noqa: BLE001  the controller gives up with whatever stopped it
+            raise root(error)  # noqa: B904  it has a cause of its own
+        if isinstance(step, tenacity.DoSleep):
+            state.prepare_for_next_attempt()
+            yield Sleep(control, float(step))
+        elif not isinstance(step, tenacity.DoAttempt):
+            return step
+        else:
+            try:
+                state.set_result((yield effect))
+            except Exception:  # noqa: BLE001  the controller decides what is worth another attempt
+                state.set_exception(sys.exc_info())  # type: ignore[arg-type]
 
 
 def root(error: Exception) -> Exception:

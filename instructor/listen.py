@@ -8,7 +8,7 @@ from typing import Any
 from . import jsontext
 from .answer import Answer, is_whole, judge, sign
 from .cache.completion import keep, revived
-from .conversation import Conversation
+from .conversation import Conversation, insist
 from .dialects.base import CALLED
 from .effects import END, Emit, Flow, Next, Open, Whole
 from .exceptions import IncompleteOutputException
@@ -110,7 +110,7 @@ def overhear(plan: Plan) -> Flow[Answer]:
     endpoint, events = plan.endpoint, []
     said = endpoint.dialect.Listener(plan.mode)
     asked = endpoint.dialect.ask(plan.kwargs, None, plan.mode)
-    source = yield Open(endpoint.stream, endpoint.row.streamed(asked))
+    source = yield from insist(plan, Open(endpoint.stream, endpoint.row.streamed(asked)))
     while (event := (yield Next(source))) is not END:
         if type(event) is Whole:
             return Answer([event.completion], raw=event.completion, whole=False)

@@ -310,6 +310,58 @@ def test_what_a_controller_gives_in_place_of_an_answer_is_given(
         assert (len(cache), stats(cache).stores) == (0, 0)
 
 
+PLAIN = {"response_model": None, "messages": QUESTION}
+
+
+@every_client
+@sync_and_async
+@pytest.mark.parametrize("cached", [False, True], ids=["no cache", "cache"])
+def test_a_controller_asks_for_a_plain_completion_again_too(
+    provider: FakeProvider, make: Any, use_async: bool, cached: bool
+) -> None:
+    """An API error is what there is to retry there; a number counts none. What is raised is the SDK's own."""
+    kind = tenacity.AsyncRetrying if use_async else tenacity.Retrying
+    client = make(provider, use_async=use_async, **({"cache": AutoCache()} if cached else {}))
+    provider.say(Say(status=400), Say(status=400), "hello", Say(status=400))
+
+    completion = ask(client, **PLAIN, max_retries=kind(stop=tenacity.stop_after_attempt(3)))
+
+    assert "hello" in json.dumps(dumped(completion, mode="json"))
+    assert provider.calls == 3
+    for max_retries, calls in ((5, 1), (kind(stop=tenacity.stop_after_attempt(2)), 2)):
+        with pytest.raises(Exception, match=r"as told|400") as caught:
+            ask(client, **PLAIN, max_retries=max_retries, temperature=calls / 10)
+        assert not isinstance(caught.value, (InstructorRetryException, tenacity.RetryError))
+        provider.requests.clear()
+
+
+@sync_and_async
+@pytest.mark.parametrize("cached", [False, True], ids=["no cache", "cache"])
+def test_a_controller_opens_a_plain_stream_again_too(provider: FakeProvider, use_async: bool, cached: bool) -> None:
+    """Until there is one: nothing can be given in its place."""
+    kind = tenacity.AsyncRetrying if use_async else tenacity.Retrying
+    client = openai_client(provider, use_async=use_async, **({"cache": AutoCache()} if cached else {}))
+    provider.say(Say(status=500), Say(), Say(status=500))
+
+    def events(attempts: int) -> Any:
+        retrying = kind(stop=tenacity.stop_after_attempt(attempts), retry_error_callback=lambda _: "no stream")
+        return _events(client, use_async, {**PLAIN, "max_retries": retrying, "seed": attempts})
+
+    assert events(2)[-1].object == "chat.completion.chunk"
+    assert provider.calls == 2
+    with pytest.raises(openai.InternalServerError):
+        events(1)
+
+
+def _events(client: Any, use_async: bool, asked: dict[str, Any]) -> list[Any]:
+    """What a plain stream gives."""
+
+    async def later() -> list[Any]:
+        return [event async for event in await client.create(**asked, stream=True)]
+
+    return asyncio.run(later()) if use_async else list(client.create(**asked, stream=True))
+
+
 @sync_and_async
 def test_a_controller_sees_what_the_user_will_get(provider: FakeProvider, use_async: bool) -> None:
     """`retry_if_result` is asked about the user's object, and may want another one."""
