@@ -993,6 +993,27 @@ def test_a_union_comes_back_as_the_member_that_it_was(drawing, how):
     assert (how, repr(drawing), drawing) == (kept.how, repr(back), back)
 
 
+class Noted(BaseModel):
+    """As litellm's completions are: with notes of how they came about, which are no part of what was said."""
+
+    text: str
+    _notes: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _newer: list[str] = PrivateAttr(default_factory=list)
+
+
+def test_notes_come_back_as_far_as_json_knows_them():
+    """They hinder nothing; two restored ones share nothing, and have what a newer version writes down."""
+    paid = Noted(text="hi")
+    paid._notes = {"cost": 0.5, "usage": Loose(name="a")}
+    kept = keep(paid, f"{__name__}:Noted")
+    kept.notes.pop("_newer")
+
+    found, other = (restore(kept, f"{__name__}:Noted") for _ in range(2))
+    other._notes["cost"] = 9
+
+    assert (found.text, found._notes, found._newer) == ("hi", {"cost": 0.5, "usage": {"name": "a"}}, [])
+
+
 class Attributes(dict[str, Any]):
     pass
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import inspect
 import json
 from collections.abc import Callable, Iterator
@@ -14,14 +15,14 @@ from typing import Any, Literal, get_args
 
 import msgspec
 import pydantic
-from pydantic_core import SchemaValidator
+from pydantic_core import SchemaValidator, to_jsonable_python
 
 
 class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     """A completion as JSON, and `how` it becomes an object again; text that names another way is no entry.
 
     `plain` are the fields that an SDK fills with plain JSON although their type says otherwise; `member` is the name of
-    one class out of several.
+    one class out of several; `notes` is what an SDK wrote down in private besides.
     """
 
     how: Literal["dict", "namespace", "proto", "first", "model", "lenient"]
@@ -29,6 +30,7 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str | None = None
     plain: tuple[str, ...] = ()
     member: str = ""
+    notes: dict[str, Any] | None = None
 
 
 def keep(completion: Any, kind: str) -> Kept | None:
@@ -46,8 +48,19 @@ def keep(completion: Any, kind: str) -> Kept | None:
 
 
 def _inside(completion: Any) -> Any:
-    """What a completion is compared by: xAI's are coats around a protobuf message, and never equal themselves."""
+    """What a completion is compared by: xAI's are coats around a protobuf message, and never equal themselves.
+
+    Nor are two of litellm's, which keep notes of how they came about.
+    """
+    if getattr(completion, "__pydantic_private__", None):
+        completion = completion.model_copy()
+        completion.__pydantic_private__ = None
     return completion.proto if _is_coat(completion) else completion
+
+
+def _notes(completion: pydantic.BaseModel) -> dict[str, Any] | None:
+    """What of an object's private attributes JSON can say."""
+    return to_jsonable_python(completion.__pydantic_private__, fallback=str) or None
 
 
 def _is_coat(thing: Any) -> bool:
@@ -77,12 +90,13 @@ def _ways(completion: Any, kind: str) -> Iterator[Kept]:
         given = getattr(completion, "_request_id", None)
         request_id = given if isinstance(given, str) else None
         plain = tuple(name for name in completion.model_fields_set if type(getattr(completion, name)) is dict)
+        notes = _notes(completion)
         for by_alias in (False, True):  # OpenAI's `schema` is read under that name, and written as `schema_`
             data = msgspec.Raw(completion.model_dump_json(exclude_unset=True, by_alias=by_alias, warnings=False))
-            yield Kept("first", data, request_id, (), member)
-            yield Kept("model", data, request_id, (), member)
-            yield Kept("model", data, request_id, plain, member)
-            yield Kept("lenient", data, request_id, (), member)
+            yield Kept("first", data, request_id, (), member, notes)
+            yield Kept("model", data, request_id, (), member, notes)
+            yield Kept("model", data, request_id, plain, member, notes)
+            yield Kept("lenient", data, request_id, (), member, notes)
 
 
 def restore(kept: Kept, kind: str) -> Any:
@@ -103,6 +117,9 @@ def restore(kept: Kept, kind: str) -> Any:
         vars(completion).update({name: fields[name] for name in kept.plain})
     if kept.request_id is not None:
         vars(completion)["_request_id"] = kept.request_id
+    if kept.notes is not None:
+        own = completion.__pydantic_private__ or {}  # it may have others by now
+        completion.__pydantic_private__ = {**own, **copy.deepcopy(kept.notes)}
     return completion
 
 
