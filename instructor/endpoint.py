@@ -44,7 +44,7 @@ class Endpoint:
         self._call = call
         self._path: Callable[[Any], Function] = _reach(row.calls[is_async])
         self._path_to_stream: Callable[[Any], Function] = _reach((row.streams or row.calls)[is_async])
-        self._identity = _reach(*row.identity, *row.loose) if client is not None else _nobodys
+        self._identity = _reach(*row.identity, *row.loose) if client is not None else pkgutil.resolve_name(row.bare)
         self._memo: tuple[Any, tuple[str, str | None]] = (None, ("", None))
 
     @property
@@ -88,7 +88,7 @@ def _reach(*places: str) -> Callable[[Any], Any]:
     return gets[0] if len(gets) == 1 else lambda client: tuple(get(client) for get in gets)
 
 
-def _nobodys(_: None) -> tuple[None]:
+def nobodys(_: None) -> tuple[None]:
     """The address, and no account, of a function without a client."""
     return (None,)
 

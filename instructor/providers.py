@@ -53,7 +53,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     `clients` are classes of the module `sdk`, `calls` is where they keep the function that asks, `completion` what
     it returns; `event` is what an answer in events is made of, `streams` where it is another function that gives
     one. `identity` is where a client says what its address is (first) and whose account it uses, `loose` where it
-    keeps what may be changed in place. A place with a colon in it is a function of ours that takes the client.
+    keeps what may be changed in place. A place with a colon in it is a function of ours that takes the client; `bare`
+    is the one that knows these of a function without a client.
     `extra` is ours that brings the SDK, where the two have different names. `key_env` are the variables that may
     hold a key, read unless there is a `fallback_key` because none is needed; `lacks` are modes of the dialect that
     the provider does not know. `responses` says that OpenAI's Responses API is there too.
@@ -70,6 +71,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     event: str = "openai.types.chat:ChatCompletionChunk"
     identity: tuple[str, ...] = (*_CLIENT, "organization", "project", "_api_key_provider")
     loose: tuple[str, ...] = ("_custom_headers", "_custom_query", "_client._headers._list")
+    bare: str = "instructor.endpoint:nobodys"
     key_env: tuple[str, ...] = ()
     fallback_key: str | None = None
     base_url: str | None = None
@@ -230,7 +232,7 @@ _LITELLM = Row(
     calls=("completion", "acompletion"),
     completion="litellm:ModelResponse",
     event="litellm:ModelResponseStream",
-    identity=("api_base", "api_key", "organization"),
+    bare="instructor.lite:identity",
 )
 _VERTEXAI = replace(_GOOGLE, provider=Provider.VERTEXAI, key_env=())
 _GEMINI = replace(_GOOGLE, provider=Provider.GEMINI, mode=Mode.MD_JSON)
