@@ -10,6 +10,7 @@ from typing import Any
 import pydantic
 
 from .dialects.base import dumped, get, model_of
+from .endpoint import dialect_of
 from .providers import Row
 
 
@@ -54,16 +55,28 @@ _SIDES = {
         ("prompt_tokens",),
         ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
         ("prompt_token_count", "tool_use_prompt_token_count"),
+        ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
     ),
-    "output": (("completion_tokens",), ("output_tokens",), ("candidates_token_count", "thoughts_token_count")),
+    "output": (
+        ("completion_tokens",),
+        ("output_tokens",),
+        ("candidates_token_count", "thoughts_token_count"),
+        ("outputTokens",),
+    ),
 }
-"""The fields that add up to what was asked and what was answered: OpenAI's, then Anthropic's, then Google's."""
+"""The fields that add up to what was asked and what was answered: OpenAI's, Anthropic's, Google's, Amazon's."""
 
 
 def sides(usage: Any) -> dict[str, int]:
-    """The tokens of a usage by side, "input" and "output": all of them, cached and reasoning ones too."""
+    """The tokens of a usage by side, "input" and "output": all of them, cached and reasoning ones too.
+
+    Who says how many there are in all, as xAI does, may count thoughts nowhere else.
+    """
+    usage = get(usage, "tokens") or usage
     counted = {side: _counts(usage, families) for side, families in _SIDES.items()}
-    return {side: sum(counts) for side, counts in counted.items() if counts}
+    told = {side: int(sum(counts)) for side, counts in counted.items() if counts}
+    total = get(usage, "total_tokens")
+    return told | ({"output": max(told["output"], total - told["input"])} if len(told) > 1 and total else {})
 
 
 def _counts(usage: Any, families: tuple[tuple[str, ...], ...]) -> list[Any]:
@@ -73,7 +86,7 @@ def _counts(usage: Any, families: tuple[tuple[str, ...], ...]) -> list[Any]:
 
 
 _FLAVORS = {"openai": ("openai", "chat"), "responses": ("openai", "responses")}
-_SELLERS = {"genai": "google"}
+_SELLERS = {"genai": "google", "azure_openai": "azure"}
 """What genai-prices calls a dialect's usage, and a provider, where it does not use our word."""
 
 
@@ -87,7 +100,10 @@ def price(completion: Any, row: Row, asked: str | None) -> Decimal | None:
     owner, flavor = _FLAVORS.get(row.dialect, (seller, "default"))
     with suppress(Exception):  # what it costs is nice to know, no more
         prices = importlib.import_module("genai_prices")
-        data = dumped(completion, mode="json", by_alias=True) | {"model": None, "modelVersion": None}
+        data = dumped(completion, mode="json", by_alias=True)
+        if data is completion and not isinstance(data, dict):  # xAI's is no pydantic model
+            data = {"usage": dialect_of(row).read(completion).usage}
+        data = data | {"model": None, "modelVersion": None}
         usage = prices.extract_usage(data, provider_id=owner, api_flavor=flavor).usage
         tier = data.get("service_tier")
         for model in filter(None, (model_of(completion), asked)):

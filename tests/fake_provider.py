@@ -87,11 +87,11 @@ def wire(path: str, body: dict[str, Any], say: Say) -> dict[str, Any]:
     if path.partition("?")[0].endswith("/responses"):
         write = _responses
     elif path.endswith("/v2/chat"):
-        return _cohere(_openai(body, say))
+        write = _cohere
     elif path.startswith("/mistral"):
-        return _mistral(_openai(body, say))
+        write = _mistral
     elif "/converse" in path:
-        return _converse(body, say)
+        write = _converse
     return write(body, say) | ({"usage": say.usage} if say.usage else {})
 
 
@@ -146,8 +146,9 @@ def _responses(body: dict[str, Any], say: Say) -> dict[str, Any]:
     }
 
 
-def _mistral(said: dict[str, Any]) -> dict[str, Any]:
+def _mistral(body: dict[str, Any], say: Say) -> dict[str, Any]:
     """What OpenAI would say, from an API that has no place for a refusal."""
+    said = _openai(body, say)
     if said["choices"][0]["message"].pop("refusal", None):
         said["choices"][0]["finish_reason"] = "content_filter"
     return said
@@ -161,9 +162,9 @@ _COHERE_FINISH = {
 }
 
 
-def _cohere(said: dict[str, Any]) -> dict[str, Any]:
+def _cohere(body: dict[str, Any], say: Say) -> dict[str, Any]:
     """What OpenAI would say, in Cohere's words."""
-    choice = said["choices"][0]
+    choice = _openai(body, say)["choices"][0]
     message = {"role": "assistant", **choice["message"]}
     refusal = message.pop("refusal", None)
     if (text := message.pop("content")) is not None:

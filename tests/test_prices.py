@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 from fake_provider import FakeProvider, Say
-from flavours import anthropic_client, ask, google_client, groq_client, openai_client, responses_client
+from flavours import CLIENTS, anthropic_client, ask, google_client, groq_client, openai_client, responses_client
 from pydantic import BaseModel
 
 from instructor.cache import AutoCache, Info, info
-from instructor.usage import sides
+from instructor.dialects import xai
+from instructor.dialects.base import model_of
+from instructor.providers import ROWS
+from instructor.usage import price, sides
 
 prices = pytest.importorskip("genai_prices", reason="genai-prices is not installed")
 
@@ -60,6 +63,16 @@ GOOGLE = {
     "totalTokenCount": 2306,
 }
 GROQ = {"prompt_tokens": 2006, "completion_tokens": 300, "total_tokens": 2306, "queue_time": 0.03}
+MISTRAL = {"prompt_tokens": 2006, "completion_tokens": 300, "total_tokens": 2306}
+COHERE = {key: {"input_tokens": 2006, "output_tokens": 300} for key in ("billed_units", "tokens")}
+BEDROCK = {
+    "inputTokens": 86,
+    "cacheReadInputTokens": 1920,
+    "cacheWriteInputTokens": 1000,
+    "outputTokens": 300,
+    "totalTokens": 3306,
+}
+CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 
 COUNTED = [
     pytest.param(openai_client, "gpt-4o-mini-2024-07-18", "openai", CHAT, (86, 1920, 0, 300), id="openai"),
@@ -67,6 +80,9 @@ COUNTED = [
     pytest.param(anthropic_client, "claude-haiku-4-5", "anthropic", ANTHROPIC, (86, 1920, 1000, 300), id="anthropic"),
     pytest.param(google_client, "gemini-2.5-flash", "google", GOOGLE, (86, 1920, 0, 300), id="google"),
     pytest.param(groq_client, "llama-3.3-70b-versatile", "groq", GROQ, (2006, 0, 0, 300), id="groq"),
+    pytest.param(CLIENTS["mistral"], "mistral-large-latest", "mistral", MISTRAL, (2006, 0, 0, 300), id="mistral"),
+    pytest.param(CLIENTS["cohere"], "command-a-03-2025", "cohere", COHERE, (2006, 0, 0, 300), id="cohere"),
+    pytest.param(CLIENTS["bedrock"], CLAUDE, "aws", BEDROCK, (86, 1920, 1000, 300), id="bedrock"),
 ]
 """Who is asked, for what; how it is sold; the usage, and its tokens: fresh, read from a cache, written to one, said."""
 
@@ -124,6 +140,33 @@ def test_what_is_no_usage_has_no_sides() -> None:
     """Where nothing is told, nothing is counted; who tells it twice is believed once."""
     assert [sides(None), sides({}), sides({"prompt_tokens": None})] == [{}] * 3
     assert sides({"prompt_tokens": 3, "input_tokens": 3, "completion_tokens": 0}) == {"input": 3, "output": 0}
+
+
+def test_thoughts_may_be_counted_in_the_total_alone() -> None:
+    """As xAI and Google, imitating OpenAI, count them; Cohere bills other tokens than it counts."""
+    thought = {"prompt_tokens": 10, "completion_tokens": 5, "reasoning_tokens": 7, "total_tokens": 22}
+    billed = {"billed_units": {"input_tokens": 1.0}, "tokens": {"input_tokens": 9.0, "output_tokens": 2.0}}
+
+    assert sides(thought) == {"input": 10, "output": 12}
+    assert sides({**thought, "total_tokens": 3}) == {"input": 10, "output": 5}
+    assert sides(billed) == {"input": 9, "output": 2}
+
+
+def test_xai_counts_in_a_message() -> None:
+    """Its completions are no pydantic models, and have a price all the same."""
+    chat = pytest.importorskip("xai_sdk.chat", reason="xai-sdk is not installed")
+    usage = {
+        "prompt_tokens": 2006,
+        "cached_prompt_text_tokens": 1920,
+        "completion_tokens": 172,
+        "reasoning_tokens": 128,
+    }
+    answer = chat.chat_pb2.GetChatCompletionResponse(model="grok-4-0709", usage={**usage, "total_tokens": 2306})
+    completion = chat.Response(answer, None)
+
+    assert model_of(completion) == "grok-4-0709"
+    assert price(completion, ROWS["xai"], None) == by_hand("grok-4-0709", "x-ai", (86, 1920, 0, 300))
+    assert sides(xai.read(completion).usage) == {"input": 2006, "output": 300}
 
 
 def test_all_attempts_were_saved(provider: FakeProvider) -> None:

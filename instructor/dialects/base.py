@@ -115,7 +115,7 @@ def get(thing: Any, field: str) -> Any:
 
 def model_of(completion: Any) -> Any:
     """The model that answered, where it is told."""
-    return get(completion, "model") or get(completion, "model_version")
+    return get(completion, "model") or get(completion, "model_version") or get(get(completion, "proto"), "model")
 
 
 def items(thing: Any, field: str) -> list[Any]:
