@@ -12,6 +12,12 @@ def of_boto(client: Any) -> Any:
     return named(signer._credentials) if token is None else token.token  # noqa: SLF001
 
 
+def lacks_account(client: Any) -> bool:
+    """Whether a client of boto3's, which looked for credentials when it was made, must sign and cannot."""
+    signer, signed = client._request_signer, isinstance(client.meta.config.signature_version, str)  # noqa: SLF001
+    return signed and signer._auth_token is None and signer._credentials is None  # noqa: SLF001
+
+
 def of_anthropic(client: Any) -> Any:
     """The account of a client of Anthropic's: the key that it was given, or what boto3 finds where there is none."""
     if client.api_key or client.aws_access_key:

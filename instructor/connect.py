@@ -12,6 +12,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from .aws import lacks_account
 from .dialects.xai import Late
 from .exceptions import ConfigurationError
 from .providers import Provider, Row
@@ -69,7 +70,7 @@ def _own(row: Row, client: Any, options: Mapping[str, Any]) -> Any:
     """The client, with its own account and nobody else's.
 
     OpenAI's SDK reads the organization, the project and the headers of its maker's account from the environment;
-    Anthropic's does not miss its key before the first call.
+    Anthropic's and Amazon's do not miss a key before the first call, which the latter's need not sign.
     """
     headers = options.get("default_headers")
     if row.sdk == "openai" and row.provider is not Provider.OPENAI:
@@ -78,6 +79,8 @@ def _own(row: Row, client: Any, options: Mapping[str, Any]) -> Any:
     if row.provider is Provider.XAI:  # the SDK hides its key
         account = repr((options["api_key"], options.get("metadata")))
         vars(client).update(_place=options.get("api_host"), _account=account)
+    if row.provider is Provider.BEDROCK and lacks_account(client):
+        raise _missing(row, "credentials", "aws_access_key_id", ("AWS_ACCESS_KEY_ID", "AWS_BEARER_TOKEN_BEDROCK"))
     if row.provider is Provider.ANTHROPIC and headers is None and not any(map(vars(client).get, _CREDENTIALS)):
         raise _missing(row, "key", "api_key", row.key_env)
     return client

@@ -11,6 +11,7 @@ import anthropic
 import boto3
 import openai
 import pytest
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
 from flavours import bedrock_client
@@ -267,6 +268,7 @@ def test_the_default_mode_is_that_of_the_model(name, mode):
 
 def test_from_provider_finds_the_region(monkeypatch):
     """What is said, what AWS's variable says, or the first of them all."""
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "t")
     made = [instructor.from_provider("bedrock/m", region="r-1"), instructor.from_provider("bedrock/m")]
     monkeypatch.setenv("AWS_DEFAULT_REGION", "r-2")
     made.append(instructor.from_provider("bedrock/m"))
@@ -292,13 +294,24 @@ def test_from_provider_asks(provider):
 def test_what_boto3_takes_elsewhere_is_honoured_or_refused():
     """A timeout is part of its configuration, where one that is given knows better; a key stands in a variable."""
     made = [
-        instructor.from_provider("bedrock/m", timeout=7, **more).client.meta.config
+        instructor.from_provider(
+            "bedrock/m", timeout=7, aws_access_key_id="k", aws_secret_access_key="s", **more
+        ).client.meta.config
         for more in ({}, {"config": Config(read_timeout=9)})
     ]
 
     assert [(7, 7), (7, 9)] == [(each.connect_timeout, each.read_timeout) for each in made]
     with pytest.raises(ConfigurationError, match="AWS_BEARER_TOKEN_BEDROCK"):
         instructor.from_provider("bedrock/m", api_key="k")
+
+
+@pytest.mark.parametrize("awaits", [False, True], ids=["sync", "async"])
+def test_missing_credentials_cost_nothing(awaits):
+    """What boto3 finds nowhere when a client is made it will not find later; who need not sign needs none."""
+    with pytest.raises(ConfigurationError, match="AWS_ACCESS_KEY_ID"):
+        instructor.from_provider("bedrock/m", awaits)
+
+    assert instructor.from_provider("bedrock/m", awaits, config=Config(signature_version=UNSIGNED))
 
 
 # Listening.
