@@ -32,7 +32,7 @@ NAMES = [f"instructor.{'.'.join(path.relative_to(PACKAGE).with_suffix('').parts)
 MODULES = [name.removesuffix(".__init__") for name in NAMES if not name.endswith("__main__")]
 
 HEAVY = {"openai", "anthropic", "groq", "google.genai", "httpx", "httpx2", "rich", "typer", "jinja2", "pydantic"}
-MAX_CODE = 8700
+MAX_CODE = 8850
 """Lines of code in the package, without blank lines, comments and docstrings."""
 MAX_MODULE = 350
 MAX_MEDIAN = 9
