@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
 from .effects import END
 
+THREADS = 256
+"""How many may wait at once. An event loop's own are few, and for what takes less time, such as files."""
+
+
+class _Pool:
+    """The threads of this process, made as they are needed."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(THREADS, "instructor")
+
+
+_pool = _Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: vars(_pool).update(vars(_Pool())))  # the parent keeps its own
+
 
 def in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     """The call, to be awaited."""
-    return partial(asyncio.to_thread, call)
+    return partial(_run, call)
+
+
+async def _run(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    work = partial(copy_context().run, call, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_pool.threads, work)
 
 
 def stream_in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
@@ -29,7 +52,7 @@ def stream_in_thread(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
                 made[0].close()
 
         try:
-            await asyncio.to_thread(work)
+            await _run(work)
         except asyncio.CancelledError as cancelled:
             gone.append(cancelled)
             for stream in made:
@@ -48,7 +71,7 @@ class Stream(AsyncIterator[Any]):
         self._events = iter(stream)
 
     async def __anext__(self) -> Any:
-        event = await asyncio.to_thread(next, self._events, END)
+        event = await _run(next, self._events, END)
         if event is END:
             raise StopAsyncIteration
         return event
@@ -57,4 +80,4 @@ class Stream(AsyncIterator[Any]):
         """Hang up. A thread that still waits for an event, because who awaited it is gone, is told so first."""
         with suppress(Exception):
             self._stream._raw_stream.shutdown()  # noqa: SLF001  closing would wait for that thread
-        await asyncio.to_thread(self._stream.close)
+        await _run(self._stream.close)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import threading
+from contextvars import ContextVar
 from typing import Any
 
 import anthropic
@@ -24,6 +26,7 @@ from instructor.cache import AutoCache
 from instructor.cache.completion import keep, restore
 from instructor.dialects import bedrock
 from instructor.exceptions import ConfigurationError
+from instructor.threads import in_thread
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -92,6 +95,51 @@ def test_the_loop_goes_round_while_boto3_waits(provider):
 
     assert User(name="John", age=25) == answer
     assert ticks > 5
+
+
+def test_many_may_wait_for_boto3(provider):
+    """More than an event loop has threads of its own, which stay free for others, such as a cache on a disk."""
+    provider.gate = threading.Event()
+    client = bedrock_client(provider, use_async=True)
+
+    async def main():
+        asked = [asyncio.create_task(client.create(response_model=User, messages=HI)) for _ in range(40)]
+        arrived = await asyncio.to_thread(lambda: all(provider.arrived.acquire(timeout=5) for _ in asked))
+        provider.gate.set()
+        return arrived, await asyncio.gather(*asked)
+
+    arrived, answers = asyncio.run(main())
+
+    assert arrived
+    assert [User(name="John", age=25)] * 40 == answers
+
+
+def test_a_span_reaches_into_the_thread():
+    """What is current in a task is current there: tracers of HTTP look for it."""
+    current: ContextVar[str] = ContextVar("current")
+
+    async def main():
+        current.set("ours")
+        return await in_thread(lambda: current.get("nobody's"))()
+
+    assert asyncio.run(main()) == "ours"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.fault("B2")
+def test_a_forked_child_has_threads_of_its_own():
+    """Those of its parent stayed there."""
+
+    async def main():
+        return await asyncio.wait_for(in_thread(os.getpid)(), 5)
+
+    assert os.getpid() == asyncio.run(main())
+    child = os.fork()
+    if child == 0:  # pragma: no cover  another process
+        os._exit(asyncio.run(main()) != os.getpid())
+
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_the_loop_goes_round_between_events(provider):
