@@ -45,6 +45,7 @@ class Endpoint:
         self._path: Callable[[Any], Function] = _reach(row.calls[is_async])
         self._path_to_stream: Callable[[Any], Function] = _reach((row.streams or row.calls)[is_async])
         self._identity = _reach(*row.identity, *row.loose) if client is not None else pkgutil.resolve_name(row.bare)
+        self._own = uuid.uuid4().hex  # the account of a client that does not let us read whose it is
         self._memo: tuple[Any, tuple[str, str | None]] = (None, ("", None))
 
     @property
@@ -67,7 +68,9 @@ class Endpoint:
         try:
             seen = self._identity(client)
         except AttributeError:  # not the SDK's own client
-            seen = tuple(_attribute(client, name) for name in (*row.identity, *row.loose))
+            read = {name: _attribute(client, name) for name in (*row.identity, *row.loose)}
+            hidden = not any(read.values()) or any(":" in name and read[name] is None for name in read)
+            seen = (read[row.identity[0]], self._own) if hidden else tuple(read.values())
         memo = self._memo
         if seen != memo[0]:
             still = (*seen[: len(row.identity)], *map(copy.copy, seen[len(row.identity) :]))  # as they are now

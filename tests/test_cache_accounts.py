@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anthropic
@@ -22,6 +24,7 @@ import pytest
 import writerai
 from cerebras.cloud import sdk as cerebras
 from fake_provider import FakeProvider, Say, fake_provider
+from flavours import bedrock_sdk
 from google import genai
 from mistralai.client import Mistral
 from openai.types.chat import ChatCompletion
@@ -490,3 +493,46 @@ def test_a_credential_that_is_short_is_dear_to_guess(provider: FakeProvider) -> 
     took = time.thread_time() - start
 
     assert (len(scopes), took / 20 > 0.001) == (20, True)
+
+
+@dataclasses.dataclass
+class Coat:
+    """An object around a client, as rate limiters make them: it asks, and says nothing of whose account it is."""
+
+    inner: Any
+    meta: Any = None
+
+    def converse(self, **question: Any) -> Any:
+        return self.inner.converse(**question)
+
+    @property
+    def chat(self) -> Any:
+        return SimpleNamespace(completions=SimpleNamespace(create=self.inner.chat.completions.create))
+
+
+def of_bedrock(url: str, key: str) -> Any:
+    """A client around a coat around boto3's."""
+    sdk = bedrock_sdk(url, key)
+    return instructor.from_bedrock(Coat(sdk, sdk.meta))
+
+
+def of_openai(url: str, key: str) -> Any:
+    """The same around OpenAI's."""
+    coat = Coat(openai.OpenAI(api_key=key, base_url=url))
+    return instructor.Instructor(coat, coat.chat.completions.create)
+
+
+@pytest.mark.fault("D6")
+@pytest.mark.parametrize("make", [of_bedrock, of_openai])
+def test_a_client_that_does_not_say_whose_it_is_is_an_account(provider: FakeProvider, make: Any) -> None:
+    """Its answers are found again through it alone, unless a namespace says whose they are."""
+    cache = AutoCache()
+    clients = [make(provider.url, key) for key in ("a", "b")]
+    asked: dict[str, Any] = {**QUESTION, "response_model": User, "cache": cache, "max_retries": 0}
+
+    for client in clients * 2:
+        client.create(**asked)
+    assert provider.calls == 2
+    for client in clients:
+        client.create(**asked, cache_namespace="ours")
+    assert provider.calls == 3
