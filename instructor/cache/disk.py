@@ -42,9 +42,8 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
 
     Nothing is touched before the first `get` or `set`. The files stay within `size_limit` bytes (down to some two
     megabytes): expired entries make room first, then those used longest ago. An operation waits at most `timeout`
-    seconds for locks; then it raises, as it does for a full disk, and the next one tries anew. While a lock is not to
-    be had, the operations that wait for it one after another share these seconds. A damaged file is moved aside, with a
-    `CacheWarning`.
+    seconds for locks; then it raises, as it does for a full disk, and the next one tries anew. After one that waited in
+    vain others wait half as long, until one gets its lock. A damaged file is moved aside, with a `CacheWarning`.
 
     `ttl` is what entries get whose `set` names none. `set` always supersedes: a value that cannot be kept (larger than
     the limit, or out of time already) evicts nothing, but what stood under its key is gone. An entry never outlives
@@ -71,7 +70,7 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         self._timeout = float(timeout)
         self._clock = clock
         self._latest, self._ahead = 0.0, 0.0
-        self._in_vain = 0.0  # seconds that were waited for locks since one was had
+        self._in_vain = False  # whether a lock was waited for that was not to be had, and none was since
         self._touched: deque[int] = deque(maxlen=_TOUCHES)
         self._local = PerThread(self._file)
 
@@ -174,7 +173,7 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
 
     def _run(self, work: Work[T], given: tuple[Any, ...], wait: float | None = None) -> T:
         thread, deadline = self._local.thread, math.inf
-        before, patience = self._in_vain, wait or self._timeout
+        patience = (wait or self._timeout) / (1 + self._in_vain)
         while True:
             try:
                 with thread.lock:
@@ -182,15 +181,14 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
             except (sqlite3.Error, OSError) as error:  # noqa: PERF203 - the loop is there for this
                 now = time.monotonic()
                 if now >= deadline:
-                    if _is_lock(error):
-                        self._in_vain = min(before + patience, self._timeout)
+                    self._in_vain = _is_lock(error)
                     raise
-                deadline = min(deadline, now + max(0, patience - before) if _passes(error) else now)
+                deadline = min(deadline, now + patience if _passes(error) else now)
                 self._mend(thread, error)
 
     def _open(self, thread: Thread) -> sqlite3.Cursor:
         cursor, newest = thread.open()
-        self._latest, self._in_vain = max(self._latest, newest / 1e6), 0.0
+        self._latest, self._in_vain = max(self._latest, newest / 1e6), False
         return cursor
 
     def _mend(self, thread: Thread, error: Exception) -> None:
@@ -253,7 +251,7 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
             raise sqlite3.OperationalError("the log is full, and locked by whoever reads it")
         with cursor.connection:
             cursor.execute("BEGIN IMMEDIATE")
-            now, self._in_vain = self._now(), 0.0
+            now, self._in_vain = self._now(), False
             self._note_reads(cursor, now)
             result = make(cursor, now, *arguments)
         self._fold(cursor)
@@ -296,7 +294,7 @@ class DiskCache(BaseCache, AbstractContextManager["DiskCache"]):
         cursor.execute(table.BEGIN_LEASES)
         sql, ident, token, seconds = change
         given = {"now": self._now(), "id": ident, "token": token, "seconds": seconds}
-        changed, self._in_vain = cursor.execute(sql, given).rowcount > 0, 0.0
+        changed, self._in_vain = cursor.execute(sql, given).rowcount > 0, False
         self._fold(cursor)
         return changed
 
