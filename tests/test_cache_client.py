@@ -226,7 +226,6 @@ def test_a_broken_store_costs_a_miss_and_one_warning(
     assert 1 == provider.calls
 
 
-@pytest.mark.fault("F1")
 @sync_and_async
 def test_a_store_that_cannot_forget_costs_a_miss(provider: FakeProvider, use_async: bool) -> None:
     """Where it is told that what it gave will not do."""
