@@ -85,7 +85,7 @@ def is_outage(error: object) -> bool:
     """Whether the provider was out of reach, or not able to answer now."""
     status = _status_of(error)
     if status is not None:
-        return status in BUSY or status >= 500  # noqa: PLR2004  as HTTP has it
+        return status in BUSY or not 400 <= status < 500  # noqa: PLR2004  as HTTP has it; 200 was said of a stream
     return any(sign in kind.__name__ for kind in type(error).__mro__ for sign in SIGNS)
 
 

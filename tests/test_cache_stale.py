@@ -353,6 +353,7 @@ def test_a_plain_completion_may_be_old(provider: FakeProvider) -> None:
         (type("ClientError", (Exception,), {"response": {"ResponseMetadata": {"HTTPStatusCode": 500}}})(), True),
         (type("ClientError", (Exception,), {"response": {"ResponseMetadata": {"HTTPStatusCode": 403}}})(), False),
         (type("APIError", (Exception,), {"code": "invalid"})(), False),
+        (type("APIStatusError", (Exception,), {"status_code": 200})(), True),
         (type("AioRpcError", (Exception,), {"code": lambda _: SimpleNamespace(name="UNAVAILABLE")})(), True),
         (type("AioRpcError", (Exception,), {"code": lambda _: SimpleNamespace(name="INVALID_ARGUMENT")})(), False),
         (FileNotFoundError(), False),
