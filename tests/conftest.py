@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from fake_provider import FakeProvider, fake_provider
 
-pytest_plugins = ["faults_table"]
+pytest_plugins = ["pages"]
 
 
 @pytest.fixture

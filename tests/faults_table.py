@@ -6,13 +6,7 @@ row asks for, where a run of every day tries it less often.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import pytest
+from collections.abc import Mapping
 
 GROUPS = {
     "A": "Crashes, damage and a disk that fails",
@@ -113,42 +107,7 @@ brought the fault about, as they say themselves, or once each. "25 of 100" was t
 """
 
 
-@dataclass
-class Found:
-    """What is known of one row after a run."""
-
-    tests: int = 0
-    tried: int = 0
-    wanted: int = 0
-    failed: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-
-    def add(self, report: Any) -> None:
-        """Count one test."""
-        self.tests += 1
-        if report.failed:
-            self.failed += 1
-        elif report.skipped:
-            self.skipped[str(report.longrepr[2]).removeprefix("Skipped: ")] += 1
-        else:
-            said = dict(report.user_properties)
-            self.tried += said.get("tried", 1)
-            self.wanted += said.get("wanted", said.get("tried", 1))
-
-    def __str__(self) -> str:
-        times = f"{self.tried:,}" if self.tried >= self.wanted else f"{self.tried:,} of {self.wanted:,}"
-        return f"{self.tests:,} | {times} | {'; '.join(self._results())}"
-
-    def _results(self) -> Iterator[str]:
-        if self.failed:
-            yield f"**{self.failed} failed**"
-        elif self.tests > self.skipped.total():
-            yield "passed"
-        for reason, number in sorted(self.skipped.items()):
-            yield f"{number} skipped: {reason}"
-
-
-def table(found: dict[str, Found], command: str) -> str:
+def table(found: Mapping[str, object], command: str) -> str:
     """The page: every row there is, whether a test was marked with it or not."""
     lines = [HOW.format(command=command)]
     for letter, title in GROUPS.items():
@@ -157,60 +116,3 @@ def table(found: dict[str, Found], command: str) -> str:
         lines += [f"| {row} | {ROWS[row]} | {found.get(row, '0 | 0 | missing')} |" for row in rows]
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
-
-
-class Gathering:
-    """Gathers what comes of the marked tests, and writes the table when all is over."""
-
-    def __init__(self, path: Path, command: str) -> None:
-        self._path, self._command = path, command
-        self._found: dict[str, Found] = defaultdict(Found)
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        """Count a test once: when it was called, or where it did not come to that."""
-        if report.when == "call" or not report.passed:
-            for row in {value for name, value in report.user_properties if name == "fault"}:
-                self._found[row].add(report)
-
-    def pytest_sessionfinish(self) -> None:
-        """Write the page."""
-        self._path.write_text(table(self._found, self._command), encoding="utf-8")
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Two options."""
-    group = parser.getgroup("faults")
-    group.addoption("--faults-table", type=Path, metavar="FILE", help="write what came of the tests of faults there")
-    group.addoption("--faults", choices=["some", "full"], default="some", help="how often to try each fault")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Gather where a table is wanted; what runs tests for another process gathers nothing."""
-    path = config.getoption("--faults-table")
-    if path is not None and not hasattr(config, "workerinput"):
-        full = config.getoption("--faults")
-        command = f"scripts/test -m fault --faults={full} --faults-table={path}"
-        config.pluginmanager.register(Gathering(path, command), "faults-gathering")
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Have a test's reports say which rows it is of, and refuse rows that are not there."""
-    for mark in item.iter_markers("fault"):
-        (row,) = mark.args
-        if row not in ROWS:
-            raise pytest.UsageError(f"{item.nodeid} is marked with {row!r}, which is no row of tests/faults_table.py")
-        item.user_properties.append(("fault", row))
-
-
-@pytest.fixture
-def tried(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Callable[..., int]:
-    """Say how often a test tries its fault: `tried(25, full=100)` gives the number of this run."""
-
-    def say(number: int, full: int | None = None) -> int:
-        wanted = full or number
-        now = wanted if request.config.getoption("--faults") == "full" else number
-        record_property("tried", now)
-        record_property("wanted", wanted)
-        return now
-
-    return say

@@ -22,17 +22,82 @@ RECORDED = Path(__file__).resolve().parents[2] / "shared" / "recorded"
 Exchange = dict[str, Any]
 
 
-def recorded(provider: str, *, stream: bool = False) -> list[Exchange]:
-    """The exchanges of a provider, those that were streamed or the others."""
-    exchanges = json.loads((RECORDED / f"{provider}.json").read_text(encoding="utf-8"))
-    return [exchange for exchange in exchanges if exchange["stream"] == stream]
+def recorded(file: str, *, stream: bool = False) -> list[Exchange]:
+    """The exchanges in a file, those that were streamed or the others."""
+    return [exchange for exchange in exchanges_in(file) if exchange["stream"] == stream]
+
+
+def exchanges_in(file: str) -> list[Exchange]:
+    """All exchanges in a file; those that were recorded without an id, a kind or a reading are given theirs."""
+    found = json.loads((RECORDED / f"{file}.json").read_text(encoding="utf-8"))
+    known = _KNOWN.get(file, lambda exchange, number: exchange)
+    return [{**known(each, number), "file": file} for number, each in enumerate(found)]
+
+
+def files() -> list[str]:
+    """The files that hold exchanges, by name."""
+    return sorted({path.stem for path in RECORDED.glob("*.json")} - {"messy_json"})  # which is no traffic
 
 
 def streams_in(apis: Iterable[str]) -> set[str]:
     """The ids of everything that was recorded as a stream in some APIs, whichever file holds it."""
-    files = [path for path in RECORDED.glob("*.json") if path.stem != "openai_sdk_snapshots"]  # responses only
-    lists = [found for path in files if isinstance(found := json.loads(path.read_text(encoding="utf-8")), list)]
-    return {each["id"] for found in lists for each in found if each.get("stream") and each.get("api") in set(apis)}
+    spoken = set(apis)
+    return {each["id"] for file in files() for each in recorded(file, stream=True) if each["api"] in spoken}
+
+
+def _snapshot(exchange: Exchange, _number: int) -> Exchange:
+    """A response of which no request was kept, read here; it is named after the test that it was recorded for."""
+    body = exchange["response"]["body"]
+    asked = {"input": "hi"} if exchange["api"] == "responses" else {"messages": [{"role": "user", "content": "hi"}]}
+    said = _streamed_message(body) if exchange["stream"] else _message(json.loads(body))
+    calls = [call["function"] for call in said.get("tool_calls") or ()]
+    reading = {
+        "text": said.get("content") or "",
+        "tool_calls": [{**call, "arguments_parse": True, "valid_against_request_schema": None} for call in calls],
+        "refusal": said.get("refusal"),
+        "finish": "stop",
+        "json_in_text": "whole",
+    }
+    asked_for = "json_schema" if reading["text"].startswith("{") else "text"
+    kind = "refusal" if reading["refusal"] else "tool_call" if calls else asked_for
+    return {
+        **{name: exchange[name] for name in ("api", "stream", "response")},
+        "id": exchange["source"]["test"],
+        "kind": kind,
+        "reading": reading,
+        "request": {"url": "", "body": asked},
+    }
+
+
+def _message(completion: dict[str, Any]) -> dict[str, Any]:
+    """The message of a chat completion, or the text of a response."""
+    if "choices" in completion:
+        return dict(completion["choices"][0]["message"])
+    contents = [part for item in completion["output"] for part in item.get("content", ())]
+    return {"content": "".join(part.get("text", "") for part in contents)}
+
+
+def _streamed_message(body: str) -> dict[str, Any]:
+    """The message that the chunks of a stream add up to."""
+    lines = [line.removeprefix("data: ") for line in body.splitlines() if line.startswith("data: {")]
+    deltas = [choice["delta"] for line in lines for choice in json.loads(line)["choices"]]
+    calls = [call["function"] for delta in deltas for call in delta.get("tool_calls") or ()]
+    function = {key: "".join(call.get(key) or "" for call in calls) for key in ("name", "arguments")}
+    words = {key: "".join(delta.get(key) or "" for delta in deltas) for key in ("content", "refusal")}
+    return {**words, "tool_calls": [{"function": function}] if calls else []}
+
+
+def _grpc(exchange: Exchange, number: int) -> Exchange:
+    """An exchange of xAI's own SDK: a call of the program's tool, or talk."""
+    messages = [output["message"] for output in exchange["response_sample"]["json"]["outputs"]]
+    ours = [
+        call for each in messages for call in each.get("tool_calls", ()) if call["type"].endswith("CLIENT_SIDE_TOOL")
+    ]
+    kind = "tool_call" if ours else "text"
+    return {**exchange, "id": str(number), "api": "grpc", "stream": False, "kind": kind, "ours": ours}
+
+
+_KNOWN = {"openai_sdk_snapshots": _snapshot, "xai_grpc": _grpc}
 
 
 @dataclass

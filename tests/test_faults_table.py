@@ -78,7 +78,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         "-o",
         "markers=fault(id): a row",
         "-p",
-        "faults_table",
+        "pages",
         "-p",
         "no:cacheprovider",
         "--import-mode=importlib",
@@ -114,7 +114,7 @@ def test_a_row_that_is_not_there_is_refused(tmp_path, monkeypatch, capfd):
     (tmp_path / "test_slip.py").write_text('import pytest\n@pytest.mark.fault("Z9")\ndef test():\n    pass\n')
     monkeypatch.chdir(tmp_path)
 
-    code = pytest.main(["-o", "markers=fault(id): a row", "-p", "faults_table", "-p", "no:cacheprovider", "."])
+    code = pytest.main(["-o", "markers=fault(id): a row", "-p", "pages", "-p", "no:cacheprovider", "."])
 
     assert code == pytest.ExitCode.USAGE_ERROR
     assert "'Z9', which is no row" in capfd.readouterr().err

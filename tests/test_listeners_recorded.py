@@ -41,7 +41,7 @@ if not RECORDED.is_dir():
 FILES = (
     *("openai_chat", "groq", "anthropic", "google_genai", "vertexai", "vertexai_anthropic", "azure_openai", "cerebras"),
     *("deepseek", "fireworks", "gemini_openai_compat", "huggingface", "llamacpp", "mistral", "ollama", "openrouter"),
-    *("other_openai_compat", "perplexity", "together", "xai", "zai", "cohere"),
+    *("other_openai_compat", "openai_sdk_snapshots", "perplexity", "together", "xai", "zai", "cohere"),
 )
 APIS = {
     "chat": ROWS["openai"],
@@ -360,4 +360,4 @@ def test_counts():
     assert COUNTS == Counter(each["api"] for each in STREAMED)
 
 
-COUNTS = {"chat": 158, "messages": 24, "generateContent": 27, "v2/chat": 10}
+COUNTS = {"chat": 162, "messages": 24, "generateContent": 27, "v2/chat": 10}

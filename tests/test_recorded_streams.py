@@ -377,9 +377,9 @@ COUNTS = {
         "json_schema": 18,
         "multimodal": 13,
         "prose_with_tools_offered": 9,
-        "refusal": 3,
-        "text": 5,
-        "tool_call": 51,
+        "refusal": 5,
+        "text": 6,
+        "tool_call": 52,
         "truncated": 29,
     },
     "responses": {
@@ -426,7 +426,7 @@ COUNTS = {
     },
 }
 STRUCTURED_COUNTS = {
-    "chat": 77,
+    "chat": 78,
     "responses": 26,
     "messages": 12,
     "generateContent": 19,
@@ -442,6 +442,6 @@ def test_counts():
     assert COUNTS == {api: Counter(x["kind"] for x in STREAMED if x["api"] == api) for api in APIS}
     assert STRUCTURED_COUNTS == Counter(x["api"] for x in STREAMED if structured(x))
     assert sum(map(cut_off, STREAMED)) == 40
-    assert sum(answered(x) and whole(x) for x in STREAMED) == 188
+    assert sum(answered(x) and whole(x) for x in STREAMED) == 190
     assert len([x for x in STREAMED if not fits(x)]) == 3
     assert set(LISTS) <= {x["id"] for x in STREAMED}

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from pydantic import BaseModel, ValidationError
-from replay import RECORDED, model_of
+from replay import RECORDED, exchanges_in, model_of
 from xai_sdk import AsyncClient, Client
 from xai_sdk.chat import Chunk, Response, chat_pb2
 
@@ -308,22 +308,18 @@ def test_a_key_is_needed(monkeypatch):
 
 def recorded() -> list[Any]:
     """What was recorded of the SDK; none where the folder is absent."""
-    path = RECORDED / "xai_grpc.json"
     missing = pytest.param(None, marks=pytest.mark.skip(reason="the recorded traffic is not beside this checkout"))
-    return json.loads(path.read_text("utf-8")) if path.exists() else [missing]
+    return exchanges_in("xai_grpc") if RECORDED.is_dir() else [missing]
 
 
 @pytest.mark.parametrize("exchange", recorded())
 @sync_and_async
 def test_recorded_answers(xai, exchange, awaits):
     """A call of the program's tool is an object of the tool's schema, talk is talk; both come again as they were."""
-    sample = exchange["response_sample"]
+    sample, ours = exchange["response_sample"], exchange["ours"]
     xai.said, cache = [base64.b64decode(sample["raw"])], AutoCache()
     question = {"awaits": awaits, "cache": cache, "cache_namespace": "n"}
     messages = [output["message"] for output in sample["json"]["outputs"]]
-    ours = [
-        call for each in messages for call in each.get("tool_calls", ()) if call["type"].endswith("CLIENT_SIDE_TOOL")
-    ]
 
     if ours:
         (tool,) = (each["function"] for each in exchange["request"]["json"]["tools"])
