@@ -1,16 +1,26 @@
-"""What users test their own stores with: the rules that every cache keeps, as a suite to inherit."""
+"""The rules that every cache and every dialect keeps, as suites to inherit for those who write one."""
 
 from __future__ import annotations
 
+import copy
+import json
+import re
 import secrets
 import unittest
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from pydantic import BaseModel
+
 from .cache.base import BaseCache
 from .cache.shelf import shelf_of
+from .dialects.base import Dialect
+from .mode import Mode
+from .parallel import compile_parallel
+from .shape import compile_shape
 
-__all__ = ["CacheContract"]
+__all__ = ["CacheContract", "DialectContract"]
 
 _TEXTS = {
     "JSON": '{"name": "Ada", "age": 36}',
@@ -137,6 +147,103 @@ class CacheContract:
         assert [cache.delete_tag(tag), cache.delete_tag(tag)] == [2, 0]
         assert [cache.get(key) for key in (one, two, three, four)] == [None, None, "three", "four"]
         assert [cache.delete_tag(other), cache.get(three), cache.get(four)] == [1, None, "four"]
+
+
+class DialectContract:
+    """The rules of `Dialect`: inherit them, say which module speaks it and what it hears, and run pytest.
+
+    class TestMyDialect(DialectContract):
+        dialect = my_dialect
+
+        def said(self, mode):
+            return {"text": json.dumps(self.payload), "why": "done"}
+
+    `payload` is what every answer of `said` and `events` holds, where the mode looks for it.
+    """
+
+    dialect: Dialect
+    payload: Mapping[str, Any] = {"name": "Ann", "age": "old"}
+    question: Mapping[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Who is old?"}]}
+
+    def said(self, mode: Mode) -> Any:
+        """A completion, as the SDK gives it, that says `payload` to its end."""
+        raise NotImplementedError(f"{type(self).__name__} needs a said(mode) that returns a completion")
+
+    def events(self, mode: Mode) -> list[Any]:  # noqa: ARG002  it is for those who inherit
+        """The events, as the SDK gives them, of a stream that says the same; nothing where it cannot be streamed."""
+        return []
+
+    def test_nothing_given_is_changed(self) -> None:
+        """Asking and asking again build new requests, twice the same, and leave alone what they are given."""
+        for mode in self.dialect.modes:
+            question, asked = copy.deepcopy(self.question), self._asked(mode)
+            sent = copy.deepcopy(asked)
+            self._again(asked, mode)
+
+            assert question == self.question
+            assert asked == sent == self._asked(mode)
+
+    def test_a_plain_question_asks_for_nothing(self) -> None:
+        """Without a shape, no mode adds anything: all send the same."""
+        plain = [self.dialect.ask(self.question, None, mode) for mode in self.dialect.modes]
+
+        assert plain == plain[:1] * len(plain)
+
+    def test_the_fields_are_asked_for(self) -> None:
+        """Every mode tells the model which fields there are."""
+        for mode in self.dialect.modes:
+            assert {'"name', '"age'} <= set(re.findall(r'"\w+', _text(self._asked(mode))))
+
+    def test_what_was_said_is_read(self) -> None:
+        """The payload is the first call's arguments, or the text; an answer that is whole has stopped."""
+        for mode in self.dialect.modes:
+            reply = self.dialect.read(self.said(mode))
+
+            assert json.loads(reply.calls[0].arguments if reply.calls else str(reply.text)) == self.payload
+            assert reply.finish == "stop"
+
+    def test_an_error_is_told_of(self) -> None:
+        """Going on after a bad answer repeats that answer, and says what was wrong with it."""
+        for mode in self.dialect.modes:
+            again = _text(self._again(self._asked(mode), mode))
+
+            assert "age is no number" in again
+            assert str(self.payload["age"]) in again
+
+    def test_what_says_nothing_is_no_answer(self) -> None:
+        """A provider may send anything: reading raises nothing, and finds nothing that was not said."""
+        for odd in (None, dict[str, Any](), "text", 7):
+            reply = self.dialect.read(odd)
+
+            assert (reply.text or "", reply.calls, reply.finish) == ("", (), "stop")
+
+    def test_pieces_add_up(self) -> None:
+        """What the events of a stream add is the payload, and the last of them ends it."""
+        for mode in self.dialect.modes - {Mode.PARALLEL_TOOLS}:  # whose calls count when they are whole
+            events, listener = self.events(mode), self.dialect.Listener(mode)
+            if not events:
+                raise unittest.SkipTest(f"{type(self).__name__} has no events()")
+
+            assert json.loads("".join(map(listener.hear, events))) == self.payload
+            assert listener.ended
+
+    def _asked(self, mode: Mode) -> dict[str, Any]:
+        shape = compile_parallel(list[_Person]) if mode is Mode.PARALLEL_TOOLS else compile_shape(_Person)
+        return self.dialect.ask(self.question, shape, mode)
+
+    def _again(self, asked: dict[str, Any], mode: Mode) -> dict[str, Any]:
+        completion, problem = self.said(mode), ValueError("age is no number")
+        return self.dialect.reask(asked, completion, self.dialect.read(completion), problem, mode)
+
+
+class _Person(BaseModel):
+    name: str
+    age: int
+
+
+def _text(request: dict[str, Any]) -> str:
+    """All that a request says; schemas in words have their quotes escaped."""
+    return json.dumps(request, default=str).replace("\\", "")
 
 
 def _new_key() -> str:

@@ -26,6 +26,7 @@ from mistralai.client.chat import Chat
 from mistralai.client.models import ChatCompletionResponse
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, Field, StringConstraints, create_model
+from test_listeners import EVENTS
 from writerai.resources.chat import ChatResource
 from writerai.types import ChatCompletion as WriterCompletion
 from xai_sdk import Client as XAIClient
@@ -39,6 +40,7 @@ from instructor.mode import Mode
 from instructor.parallel import compile_parallel
 from instructor.schema import ANTHROPIC, GOOGLE, OPENAI, fit, schema_of
 from instructor.shape import Shape, compile_shape
+from instructor.testing import DialectContract
 from instructor.usage import add, tokens
 
 FAMILIES = (openai, anthropic, google, cohere, mistral, writer, bedrock, xai)
@@ -199,6 +201,73 @@ def said_badly(dialect: Dialect, mode: Mode) -> Any:
 def ask_again(dialect: Dialect, mode: Mode, asked: dict[str, Any], completion: Any) -> dict[str, Any]:
     """The request that follows `completion`."""
     return dialect.reask(asked, completion, dialect.read(completion), PROBLEM, mode)
+
+
+class TestEveryDialect(DialectContract):
+    """The rules that are shipped for those who write one hold for ours.
+
+    Cohere's, Bedrock's and xAI's events are heard in the tests of what was recorded.
+    """
+
+    payload = WRONG
+
+    @pytest.fixture(autouse=True, params=DIALECTS)
+    def _speak(self, request):
+        self.dialect = DIALECTS[request.param]
+
+    def said(self, mode):
+        return said_badly(self.dialect, mode)
+
+    def events(self, mode):
+        text = json.dumps(self.payload)
+        pieces = [text[:9], text[9:]]
+        made = EVENTS.get({"mistral": "openai", "writer": "openai"}.get(self.dialect.name, self.dialect.name))
+        return (made([], [pieces]) if mode in CALLED else made(pieces, [])) if made else []
+
+
+def other(**verbs: Any) -> Any:
+    """OpenAI's dialect with a fault."""
+    return SimpleNamespace(**{**vars(openai), "modes": frozenset({Mode.TOOLS}), **verbs})
+
+
+def asks_in_place(kwargs: Any, shape: Shape | None, mode: Mode) -> dict[str, Any]:
+    """What no dialect may do."""
+    kwargs["messages"].append({"role": "user", "content": "name and age, please"})
+    return openai.ask(kwargs, shape, mode)
+
+
+class Deaf(openai.Listener):
+    def hear(self, event):
+        return ""
+
+
+FAULTS = {
+    "nothing_given_is_changed": other(ask=asks_in_place),
+    "a_plain_question_asks_for_nothing": other(
+        modes=frozenset({Mode.TOOLS, Mode.JSON}), ask=lambda kwargs, shape, mode: {**kwargs, "mode": mode}
+    ),
+    "the_fields_are_asked_for": other(ask=lambda kwargs, shape, mode: dict(kwargs)),
+    "what_was_said_is_read": other(read=lambda completion: Reply(text="{}")),
+    "an_error_is_told_of": other(reask=lambda kwargs, *_: dict(kwargs)),
+    "what_says_nothing_is_no_answer": other(read=lambda completion: Reply(text=str(completion))),
+    "pieces_add_up": other(Listener=Deaf),
+}
+
+
+@pytest.mark.parametrize("rule", [name.removeprefix("test_") for name in vars(DialectContract) if "test_" in name])
+def test_the_contract_finds_each_fault(rule):
+    """Every rule fails for a dialect that breaks it."""
+    suite = TestEveryDialect()
+    suite.dialect = FAULTS[rule]
+
+    with pytest.raises((AssertionError, ValueError)):
+        getattr(suite, f"test_{rule}")()
+
+
+def test_a_contract_without_an_answer_says_what_is_missing():
+    """Who inherits the contract and forgets `said` reads so in the error."""
+    with pytest.raises(NotImplementedError, match=r"DialectContract needs a said\(mode\)"):
+        DialectContract().said(Mode.JSON)
 
 
 @every_way
