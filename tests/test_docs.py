@@ -31,9 +31,9 @@ from instructor.providers import ROWS
 
 CHECKOUT = Path(instructor.__file__).parents[1]
 README = CHECKOUT / "README.md"
-CODELESS = {CHECKOUT / "docs" / f"{name}.md" for name in ("providers", "reliability")}
-"""The documents that show no code: they are tables, made by the tests."""
-DOCS = sorted(set((CHECKOUT / "docs").rglob("*.md")) - CODELESS)
+ELSEWHERE = {CHECKOUT / "docs" / f"{name}.md" for name in ("adding", "providers", "reliability")}
+"""What shows no code, being made by the tests, or shows changes of the package: `test_adding.py` makes them."""
+DOCS = sorted(set((CHECKOUT / "docs").rglob("*.md")) - ELSEWHERE)
 OBSERVABILITY = CHECKOUT / "docs" / "observability.md"
 EXAMPLES = CHECKOUT / "examples" / "caching_prototype"
 SEEDS = CHECKOUT.parent / "shared" / "seeds"
