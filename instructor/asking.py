@@ -54,12 +54,11 @@ def ask(plan: Plan) -> Flow[Answer]:
     try:
         return (yield from _ask(plan))
     except (TypeError, InstructorRetryException) as error:
-        unknown = UNEXPECTED.search(str(error.__cause__ or error))
-        meant = unknown and get_close_matches(unknown[1], OURS if unknown[1] in plan.kwargs else (), 1, cutoff=0.8)
-        if unknown and meant:
-            raise ConfigurationError(
-                f"Neither we nor the SDK know an argument {unknown[1]!r}. Did you mean {meant[0]!r}?"
-            ) from error
+        unknown = UNEXPECTED.findall(str(error.__cause__ or error))
+        for wrong in plan.kwargs.keys() & unknown:
+            for ours in get_close_matches(wrong, OURS, 1, cutoff=0.8):
+                text = f"Neither we nor the SDK know an argument {wrong!r}. Did you mean {ours!r}?"
+                raise ConfigurationError(text) from error
         raise
 
 

@@ -9,12 +9,7 @@ import tenacity
 
 from .dialects.base import Reply
 from .effects import Decide, Flow, Open, Send, Sleep
-from .exceptions import (
-    FailedAttempt,
-    InstructorRetryException,
-    TokenBudgetExceeded,
-    TokenUsageUnavailableError,
-)
+from .exceptions import FailedAttempt, InstructorRetryException, TokenBudgetExceeded, TokenUsageUnavailableError
 from .plan import Plan
 from .retry import controller
 from .usage import add, tokens

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import math
 import threading
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing, closing, suppress
 from contextvars import Context, copy_context
@@ -259,8 +260,7 @@ def _aside() -> Context:
 
 def _drain(flow: Flow[Any]) -> None:
     with suppress(Exception):  # nobody would hear it
-        for _ in steps(flow):
-            pass
+        deque(steps(flow), maxlen=0)
 
 
 async def _begin_async(effect: Begin) -> None:

@@ -151,13 +151,13 @@ def _taken(handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]) -> d
     """As many keywords as its signature takes, from the first on: what is told last was added last."""
     plain = isinstance(handler, (FunctionType, MethodType))
     known = _KNOWN.setdefault(getattr(handler, "__func__", handler), {}) if plain else {}
-    told = (len(args), *kwargs)
-    if told not in known:
+    names = known.get(told := (len(args), *kwargs))
+    if names is None:
         names = [*kwargs]
         while names and not _fits(handler, args, dict.fromkeys(names)):
             names.pop()
         known[told] = names
-    return {name: kwargs[name] for name in known[told]}
+    return {name: kwargs[name] for name in names}
 
 
 _KNOWN: WeakKeyDictionary[Any, dict[Any, list[str]]] = WeakKeyDictionary()
