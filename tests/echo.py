@@ -28,8 +28,9 @@ class Asked:
         self.calls = 0
         self._size = size
         call = self._acreate if use_async else self._create
+        said = {"model": "m", "cache": cache, "cache_namespace": "echo", **kwargs}  # an object that says no account
         self.client: Any = (AsyncInstructor if use_async else Instructor)(
-            SimpleNamespace(), call, mode=Mode.JSON, model="m", cache=cache, **kwargs
+            SimpleNamespace(), call, mode=Mode.JSON, **said
         )
 
     def __call__(self, question: str, **kwargs: Any) -> Any:
