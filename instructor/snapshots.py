@@ -67,7 +67,7 @@ class Snapshots:
 
     def note(self, node: Node, value: Any) -> None:
         """Remember what is shown of a value, and whether there was less before."""
-        seen = type(value), len(value) if isinstance(value, str) else 0
+        seen = type(value), len(value) if isinstance(value, (str, list)) else 0
         if value is not HIDDEN and seen != node.seen:
             self.changed, node.seen = True, seen
 

@@ -201,6 +201,15 @@ def test_the_last_equals_the_whole(document):
     assert last == compile_shape(Everything).load(document, strict=False)
 
 
+def test_the_end_of_a_list_in_a_union_is_shown():
+    """Its last number is known when the list ends, and is shown then, not with what comes after it."""
+    reader = compile_shape(Everything).reader(strict=False, partial=True)
+
+    shown = [snapshot for character in '{"either": [0, 0]' for snapshot in reader.feed(character)]
+
+    assert [0, 0] == shown[-1].either
+
+
 @settings(deadline=None, max_examples=60)
 @given(DOCUMENTS, st.data())
 def test_snapshots_do_not_depend_on_the_cut(document, data):
